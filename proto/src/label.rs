@@ -1,0 +1,642 @@
+//! Access classifications and the access decision.
+//!
+//! The model is that of X.501 (Clearance, rule-based access control), RFC 5755 section 4.4.6 / RFC 5913 (clearance
+//! attribute) and STANAG 4774 (restrictive and permissive categories). Nothing here knows about envelopes,
+//! networks or directories: [`may_access`] is the one place where it is decided who may see what, and sender,
+//! broker and recipient all call it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::id::State;
+
+/// Longest policy name, compartment name or affiliation, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest text of an `H3` handling instruction, in bytes.
+pub const HANDLING_TEXT_BYTES_MAX: usize = 128;
+/// Most compartments, affiliations or handling instructions in one label or clearance.
+pub const SET_ENTRIES_MAX: usize = 64;
+
+/// Why a banner or one of its words cannot be read. The fault is the writer's; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LabelError {
+    /// Not a classification.
+    #[error("`{0}` is not a classification: use UNMARKED, UNCLASSIFIED, RESTRICTED, CONFIDENTIAL, SECRET or TOP SECRET")]
+    Classification(String),
+    /// Not a policy, compartment or affiliation name.
+    #[error("`{0}` is not a name: use 1 to 64 of A-Z, a-z, 0-9, `.`, `-` and `_`, beginning with a letter or digit")]
+    Name(String),
+    /// A compartment that would read as another segment of the banner.
+    #[error("`{0}` cannot be a compartment: it is a handling instruction")]
+    ReservedCompartment(String),
+    /// Not a handling instruction.
+    #[error("`{0}` is not a handling instruction: use ORCON, FOR OFFICIAL USE ONLY, H1, H2 or H3(text)")]
+    Handling(String),
+    /// A banner segment that is out of place.
+    #[error("`{0}` is out of place: write CLASSIFICATION//COMPARTMENT/…//REL TO A, B//HANDLING/…")]
+    Banner(String),
+    /// Too many entries in a set.
+    #[error("{got} {what} in one label; at most {max} are allowed")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many were given.
+        got: usize,
+        /// How many there may be.
+        max: usize,
+    },
+}
+
+/// The five X.501 hierarchies and UNMARKED (X.501 clause 19.3; RFC 5755 section 4.4.6 `ClassList`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Classification {
+    /// No marking was made.
+    Unmarked,
+    /// Marked as not classified.
+    Unclassified,
+    /// RESTRICTED.
+    Restricted,
+    /// CONFIDENTIAL.
+    Confidential,
+    /// SECRET.
+    Secret,
+    /// TOP SECRET.
+    TopSecret,
+}
+
+impl Classification {
+    /// All of them, lowest first.
+    pub const ALL: [Self; 6] =
+        [Self::Unmarked, Self::Unclassified, Self::Restricted, Self::Confidential, Self::Secret, Self::TopSecret];
+
+    /// The word in a banner.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unmarked => "UNMARKED",
+            Self::Unclassified => "UNCLASSIFIED",
+            Self::Restricted => "RESTRICTED",
+            Self::Confidential => "CONFIDENTIAL",
+            Self::Secret => "SECRET",
+            Self::TopSecret => "TOP SECRET",
+        }
+    }
+
+    /// This classification and every lower one: the usual class list of someone cleared up to it.
+    #[must_use]
+    pub fn and_below(self) -> BTreeSet<Self> {
+        Self::ALL.into_iter().filter(|class| *class <= self).collect()
+    }
+}
+
+impl FromStr for Classification {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let spaced = text.replace('_', " ");
+        let found = Self::ALL.into_iter().find(|class| class.as_str() == spaced);
+        found.ok_or_else(|| LabelError::Classification(excerpt(text)))
+    }
+}
+
+impl fmt::Display for Classification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Classification {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.as_str().replace(' ', "_"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Classification {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A name of 1 to 64 plain characters, used for policies, compartments and affiliations.
+macro_rules! label_name {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = LabelError;
+
+            fn from_str(text: &str) -> Result<Self, LabelError> {
+                if !is_name(text) {
+                    return Err(LabelError::Name(excerpt(text)));
+                }
+                let check: fn(&str) -> Result<(), LabelError> = $check;
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+label_name!(
+    /// The security policy under which a label or clearance has its meaning (X.501 `SecurityPolicyIdentifier`).
+    PolicyId,
+    |_| Ok(())
+);
+
+label_name!(
+    /// A restrictive category: whoever sees the content must hold every compartment named (STANAG 4774 RESTRICTIVE).
+    Compartment,
+    |text| {
+        let reserved = Classification::ALL.iter().any(|class| class.as_str() == text);
+        if reserved || text.parse::<Handling>().is_ok() {
+            return Err(LabelError::ReservedCompartment(text.to_owned()));
+        }
+        Ok(())
+    }
+);
+
+label_name!(
+    /// A permissive category: a State or organisation to which content may be released (STANAG 4774 PERMISSIVE).
+    Affiliation,
+    |_| Ok(())
+);
+
+impl From<State> for Affiliation {
+    fn from(state: State) -> Self {
+        Self(state.as_str().into())
+    }
+}
+
+/// An instruction to whoever holds the content. It does not decide access; the agent's workflows carry it out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Handling {
+    /// ORCON: the originator controls every further dissemination.
+    OriginatorControlled,
+    /// For official use only.
+    OfficialUseOnly,
+    /// H1: not to be used in proceedings without the originator's permission.
+    NoProceedings,
+    /// H2: not to be shared onward without the originator's permission.
+    NoOnwardSharing,
+    /// H3: an instruction in words.
+    Text(Box<str>),
+}
+
+impl FromStr for Handling {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        match text {
+            "ORCON" => return Ok(Self::OriginatorControlled),
+            "FOR OFFICIAL USE ONLY" | "FOR_OFFICIAL_USE_ONLY" => return Ok(Self::OfficialUseOnly),
+            "H1" => return Ok(Self::NoProceedings),
+            "H2" => return Ok(Self::NoOnwardSharing),
+            _ => {}
+        }
+        let bad = || LabelError::Handling(excerpt(text));
+        let words = text.strip_prefix("H3(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(bad)?;
+        let plain = |c: char| !c.is_control() && !matches!(c, '/' | '(' | ')');
+        let trimmed = words.trim() == words;
+        if words.is_empty() || words.len() > HANDLING_TEXT_BYTES_MAX || !trimmed || !words.chars().all(plain) {
+            return Err(bad());
+        }
+        Ok(Self::Text(words.into()))
+    }
+}
+
+impl fmt::Display for Handling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OriginatorControlled => f.write_str("ORCON"),
+            Self::OfficialUseOnly => f.write_str("FOR OFFICIAL USE ONLY"),
+            Self::NoProceedings => f.write_str("H1"),
+            Self::NoOnwardSharing => f.write_str("H2"),
+            Self::Text(words) => write!(f, "H3({words})"),
+        }
+    }
+}
+
+/// What a piece of content is marked with, under one policy. Prints and parses as the usual banner:
+/// `SECRET//REL TO FRA, KEN//ORCON`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label {
+    /// The policy that gives the rest its meaning.
+    pub policy: PolicyId,
+    /// How sensitive the content is.
+    pub classification: Classification,
+    /// Restrictive categories: all must be held.
+    pub compartments: BTreeSet<Compartment>,
+    /// Permissive categories: at least one must be held; empty means every addressee.
+    pub releasable_to: BTreeSet<Affiliation>,
+    /// Instructions to the holder.
+    pub handling: BTreeSet<Handling>,
+}
+
+impl Label {
+    /// A label of `classification` with no categories and no handling.
+    #[must_use]
+    pub fn plain(policy: PolicyId, classification: Classification) -> Self {
+        Self {
+            policy,
+            classification,
+            compartments: BTreeSet::new(),
+            releasable_to: BTreeSet::new(),
+            handling: BTreeSet::new(),
+        }
+    }
+
+    /// Reads a banner under `policy`.
+    ///
+    /// # Errors
+    /// [`LabelError`] naming the word that cannot be read.
+    pub fn parse_banner(policy: PolicyId, banner: &str) -> Result<Self, LabelError> {
+        let mut segments = banner.split("//");
+        let classification = segments.next().unwrap_or_default().parse()?;
+        let mut label = Self::plain(policy, classification);
+        for segment in segments {
+            label.read_segment(segment)?;
+        }
+        label.check_sizes()?;
+        Ok(label)
+    }
+
+    /// The label of a whole whose parts are `labels`: highest classification, union of compartments and handling,
+    /// intersection of releasability. `None` where there are no parts, or parts of different policies.
+    #[must_use]
+    pub fn join<'a>(labels: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut labels = labels.into_iter();
+        let mut whole = labels.next()?.clone();
+        for label in labels {
+            if label.policy != whole.policy {
+                return None;
+            }
+            whole.classification = whole.classification.max(label.classification);
+            whole.compartments.extend(label.compartments.iter().cloned());
+            whole.handling.extend(label.handling.iter().cloned());
+            whole.narrow_releasability(&label.releasable_to);
+        }
+        Some(whole)
+    }
+
+    /// The empty set means everyone, so it is the neutral element of the intersection. Where two lists have nobody
+    /// in common the result must still exclude everyone, so it keeps a name that no clearance can hold.
+    fn narrow_releasability(&mut self, other: &BTreeSet<Affiliation>) {
+        if other.is_empty() {
+            return;
+        }
+        if self.releasable_to.is_empty() {
+            self.releasable_to = other.clone();
+            return;
+        }
+        self.releasable_to.retain(|affiliation| other.contains(affiliation));
+        if self.releasable_to.is_empty() {
+            self.releasable_to.insert(nobody());
+        }
+    }
+
+    fn read_segment(&mut self, segment: &str) -> Result<(), LabelError> {
+        let misplaced = || LabelError::Banner(excerpt(segment));
+        if let Some(list) = segment.strip_prefix("REL TO ") {
+            if !self.releasable_to.is_empty() || !self.handling.is_empty() {
+                return Err(misplaced());
+            }
+            for name in list.split(", ") {
+                self.releasable_to.insert(if name == NOBODY { nobody() } else { name.parse()? });
+            }
+            return Ok(());
+        }
+        let words: Vec<&str> = segment.split('/').collect();
+        if words.iter().any(|word| word.parse::<Handling>().is_ok()) {
+            if !self.handling.is_empty() {
+                return Err(misplaced());
+            }
+            for word in words {
+                self.handling.insert(word.parse()?);
+            }
+            return Ok(());
+        }
+        if !self.compartments.is_empty() || !self.releasable_to.is_empty() || !self.handling.is_empty() {
+            return Err(misplaced());
+        }
+        for word in words {
+            self.compartments.insert(word.parse()?);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`].
+    pub fn check_sizes(&self) -> Result<(), LabelError> {
+        check_size("compartments", self.compartments.len())?;
+        check_size("releasability entries", self.releasable_to.len())?;
+        check_size("handling instructions", self.handling.len())
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.classification)?;
+        if !self.compartments.is_empty() {
+            write!(f, "//{}", joined(&self.compartments, "/"))?;
+        }
+        if !self.releasable_to.is_empty() {
+            write!(f, "//REL TO {}", joined(&self.releasable_to, ", "))?;
+        }
+        if !self.handling.is_empty() {
+            write!(f, "//{}", joined(&self.handling, "/"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.policy)
+    }
+}
+
+/// What an agency may see, under one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clearance {
+    /// The policy that gives the rest its meaning.
+    pub policy: PolicyId,
+    /// Every classification held. X.501 lists them; holding a higher one does not imply a lower.
+    pub class_list: BTreeSet<Classification>,
+    /// Compartments held.
+    pub compartments: BTreeSet<Compartment>,
+    /// Own State code and organisations.
+    pub affiliations: BTreeSet<Affiliation>,
+}
+
+impl Clearance {
+    /// # Errors
+    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`].
+    pub fn check_sizes(&self) -> Result<(), LabelError> {
+        check_size("compartments", self.compartments.len())?;
+        check_size("affiliations", self.affiliations.len())
+    }
+}
+
+impl fmt::Display for Clearance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", joined(&self.class_list, ", "))?;
+        if !self.compartments.is_empty() {
+            write!(f, "; compartments {}", joined(&self.compartments, ", "))?;
+        }
+        write!(f, "; affiliations {}", joined(&self.affiliations, ", "))
+    }
+}
+
+/// Why content may not be seen: which rule failed, what was held and what was needed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Denial {
+    /// Label and clearance mean different things: a mistake of administration, not a decision.
+    #[error("the label is of policy {label} and the clearance of policy {clearance}: they cannot be compared")]
+    Policy {
+        /// The label's policy.
+        label: PolicyId,
+        /// The clearance's policy.
+        clearance: PolicyId,
+    },
+    /// The classification is not in the class list.
+    #[error("classification {needed} is needed; held: {}", list(held))]
+    Classification {
+        /// The label's classification.
+        needed: Classification,
+        /// The class list.
+        held: BTreeSet<Classification>,
+    },
+    /// Compartments are missing.
+    #[error("compartments {} are needed and not held", list(missing))]
+    Compartments {
+        /// Those needed and not held.
+        missing: BTreeSet<Compartment>,
+    },
+    /// None of the affiliations is among those it may be released to.
+    #[error("releasable to {} only; affiliations held: {}", list(releasable_to), list(held))]
+    Releasability {
+        /// To whom it may be released.
+        releasable_to: BTreeSet<Affiliation>,
+        /// The affiliations held.
+        held: BTreeSet<Affiliation>,
+    },
+}
+
+/// The access decision: may someone with `clearance` see content marked `label`?
+///
+/// # Errors
+/// The first rule that fails, in the order policy, classification, compartments, releasability.
+pub fn may_access(clearance: &Clearance, label: &Label) -> Result<(), Denial> {
+    if clearance.policy != label.policy {
+        return Err(Denial::Policy { label: label.policy.clone(), clearance: clearance.policy.clone() });
+    }
+    if !clearance.class_list.contains(&label.classification) {
+        return Err(Denial::Classification { needed: label.classification, held: clearance.class_list.clone() });
+    }
+    if !label.compartments.is_subset(&clearance.compartments) {
+        let missing = label.compartments.difference(&clearance.compartments).cloned().collect();
+        return Err(Denial::Compartments { missing });
+    }
+    if !label.releasable_to.is_empty() && label.releasable_to.is_disjoint(&clearance.affiliations) {
+        return Err(Denial::Releasability {
+            releasable_to: label.releasable_to.clone(),
+            held: clearance.affiliations.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// How a releasability list with nobody on it is written. It is not a name ([`is_name`] refuses it), so no
+/// clearance can hold it.
+const NOBODY: &str = "(nobody)";
+
+fn nobody() -> Affiliation {
+    Affiliation(NOBODY.into())
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    text.len() <= NAME_BYTES_MAX
+        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && text.bytes().all(plain)
+}
+
+fn check_size(what: &'static str, got: usize) -> Result<(), LabelError> {
+    if got > SET_ENTRIES_MAX { Err(LabelError::TooMany { what, got, max: SET_ENTRIES_MAX }) } else { Ok(()) }
+}
+
+fn joined<T: fmt::Display>(set: &BTreeSet<T>, separator: &str) -> String {
+    set.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+}
+
+fn list<T: fmt::Display>(set: &BTreeSet<T>) -> String {
+    if set.is_empty() { "none".to_owned() } else { joined(set, ", ") }
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(64).filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn policy() -> PolicyId {
+        "exchange.example".parse().unwrap()
+    }
+
+    fn banner(text: &str) -> Label {
+        Label::parse_banner(policy(), text).unwrap()
+    }
+
+    fn cleared(class_list: &[Classification], compartments: &[&str], affiliations: &[&str]) -> Clearance {
+        Clearance {
+            policy: policy(),
+            class_list: class_list.iter().copied().collect(),
+            compartments: compartments.iter().map(|name| name.parse().unwrap()).collect(),
+            affiliations: affiliations.iter().map(|name| name.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn banners_print_as_they_were_written() {
+        for text in [
+            "UNMARKED",
+            "RESTRICTED",
+            "TOP SECRET//ALPHA/BRAVO",
+            "SECRET//REL TO FRA, KEN//ORCON",
+            "CONFIDENTIAL//ALPHA//REL TO XPO//ORCON/FOR OFFICIAL USE ONLY/H1/H2/H3(ask the duty officer)",
+        ] {
+            assert_eq!(banner(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn banners_that_could_be_misread_are_refused() {
+        for text in [
+            "",
+            "secret",
+            "SECRET//",
+            "SECRET//ORCON//REL TO FRA",
+            "SECRET//ORCON//ALPHA",
+            "SECRET//REL TO FRA//REL TO KEN",
+            "SECRET//REL TO ",
+            "SECRET//REL TO FRA,KEN",
+            "SECRET//ORCON/ALPHA",
+            "SECRET//H3()",
+            "SECRET//H3(a/b)",
+            "SECRET//SECRET",
+        ] {
+            assert!(Label::parse_banner(policy(), text).is_err(), "`{text}` was taken for a banner");
+        }
+    }
+
+    #[test]
+    fn g03_a_class_list_is_a_set_not_a_rank() {
+        let gap = cleared(&[Classification::Unclassified, Classification::Secret], &[], &[]);
+        assert_eq!(may_access(&gap, &banner("SECRET")), Ok(()));
+        assert!(matches!(may_access(&gap, &banner("RESTRICTED")), Err(Denial::Classification { .. })));
+    }
+
+    #[test]
+    fn g03_each_rule_denies_by_name() {
+        let kenya = cleared(&Classification::ALL, &["ALPHA"], &["KEN"]);
+        assert_eq!(may_access(&kenya, &banner("SECRET//ALPHA//REL TO FRA, KEN")), Ok(()));
+        assert!(matches!(may_access(&kenya, &banner("SECRET//ALPHA/BRAVO")), Err(Denial::Compartments { .. })));
+        assert!(matches!(may_access(&kenya, &banner("SECRET//REL TO FRA")), Err(Denial::Releasability { .. })));
+        let other = Label::plain("other.example".parse().unwrap(), Classification::Unmarked);
+        assert!(matches!(may_access(&kenya, &other), Err(Denial::Policy { .. })));
+    }
+
+    #[test]
+    fn g03_a_whole_releasable_to_nobody_stays_so() {
+        let whole = Label::join([&banner("SECRET//REL TO FRA"), &banner("SECRET//REL TO KEN")]).unwrap();
+        let everyone = cleared(&Classification::ALL, &[], &["FRA", "KEN"]);
+        assert!(may_access(&everyone, &whole).is_err());
+        assert_eq!(banner(&whole.to_string()), whole);
+        assert!(NOBODY.parse::<Affiliation>().is_err(), "a clearance could hold the name of nobody");
+        let wider = Label::join([&whole, &banner("SECRET//REL TO FRA")]).unwrap();
+        assert!(may_access(&everyone, &wider).is_err());
+    }
+
+    fn any_label() -> impl Strategy<Value = Label> {
+        let names = |all: &'static [&'static str]| btree_set(prop::sample::select(all), 0..3);
+        (0..6_usize, names(&["ALPHA", "BRAVO", "C1"]), names(&["FRA", "KEN", "XPO", "NATO"]), names(&["ORCON", "H1", "H3(x y)"]))
+            .prop_map(|(class, compartments, releasable, handling)| Label {
+                policy: policy(),
+                classification: Classification::ALL[class],
+                compartments: compartments.into_iter().map(|name| name.parse().unwrap()).collect(),
+                releasable_to: releasable.into_iter().map(|name| name.parse().unwrap()).collect(),
+                handling: handling.into_iter().map(|name| name.parse().unwrap()).collect(),
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_label_parses_back_from_its_banner(label in any_label()) {
+            prop_assert_eq!(banner(&label.to_string()), label);
+        }
+
+        #[test]
+        fn g03_whoever_may_see_the_whole_may_see_each_part(a in any_label(), b in any_label(), class in 0..6_usize) {
+            let clearance = cleared(&[Classification::ALL[class]], &["ALPHA", "BRAVO"], &["FRA", "XPO"]);
+            let whole = Label::join([&a, &b]).unwrap();
+            let classes = whole.classification.and_below();
+            let clearance = Clearance { class_list: classes, ..clearance };
+            if may_access(&clearance, &whole).is_ok() {
+                prop_assert!(may_access(&clearance, &a).is_ok() && may_access(&clearance, &b).is_ok());
+            }
+        }
+
+        #[test]
+        fn a_join_does_not_depend_on_order(a in any_label(), b in any_label()) {
+            prop_assert_eq!(Label::join([&a, &b]), Label::join([&b, &a]));
+        }
+
+        #[test]
+        fn no_text_makes_the_banner_parser_stop(text in "\\PC{0,80}") {
+            let _ = Label::parse_banner(policy(), &text);
+        }
+    }
+}
