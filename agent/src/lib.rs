@@ -1,1 +1,20 @@
-//! x
+//! The agency's node: composes, signs, seals and sends; receives, verifies, opens and answers.
+//!
+//! [`core`] decides and never touches the world; [`store`] keeps; [`vault`] holds the private keys; [`node`] is the
+//! shell that joins them to the network; [`api`] and [`cli`] are how people and systems reach it. This crate knows
+//! nothing of brokers beyond the wire, and holds no key of the authority.
+
+//api
+//cli
+pub mod clock;
+//compose
+pub mod config;
+pub mod core;
+//enrol
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod folder;
+//incoming
+//node
+pub mod store;
+pub mod vault;

@@ -9,6 +9,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use ed25519_dalek::Signer;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
@@ -136,6 +137,25 @@ impl SigningKey {
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes())
+    }
+
+    /// Reads an unencrypted PKCS#8 PEM file's text (RFC 8410).
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`].
+    pub fn from_pkcs8_pem(text: &str) -> Result<Self, KeyError> {
+        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text)
+            .map_err(|_| KeyError::Malformed { what: "an Ed25519 PKCS#8", expected: 32, got: text.len() })?;
+        Ok(Self::from_seed(&Zeroizing::new(key.to_bytes())))
+    }
+
+    /// The text of an unencrypted PKCS#8 PEM file (RFC 8410).
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`], which only a fault in the encoder could cause.
+    pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let malformed = |_| KeyError::Malformed { what: "an Ed25519 PKCS#8", expected: 32, got: 32 };
+        self.key.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).map_err(malformed)
     }
 
     /// The name of the public key.
@@ -392,6 +412,8 @@ mod tests {
         assert_eq!(key.verifying_key().verify(context::HEADER, b"body", &signature), Ok(()));
         assert!(key.verifying_key().verify(context::RECEIPT, b"body", &signature).is_err());
         assert!(key.verifying_key().verify(context::HEADER, b"bodY", &signature).is_err());
+        let kept = SigningKey::from_pkcs8_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
+        assert_eq!(kept.key_id(), key.key_id());
         let other = SigningKey::generate(&mut rng()).verifying_key();
         assert!(other.verify(context::HEADER, b"body", &signature).is_err());
         let renamed = Signature { key_id: other.key_id(), ..signature };

@@ -1,0 +1,243 @@
+//! The node's configuration: typed values, defaults as constants, and every mistake told at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+use valise_proto::id::BrokerName;
+
+use crate::folder::{self, FileError, Folder};
+
+/// Longest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+/// Default of `log`.
+pub const LOG_DEFAULT: &str = "info";
+/// Default of `lifetime_days`.
+pub const LIFETIME_DAYS_DEFAULT: u64 = 30;
+/// Most days a notice may wait at a broker (design: limits).
+pub const LIFETIME_DAYS_MAX: u64 = 366;
+/// Default of `outbox_max`.
+pub const OUTBOX_DEFAULT: usize = 100_000;
+/// Upper bound of `outbox_max`.
+pub const OUTBOX_MAX: usize = 10_000_000;
+/// Longest path of a Unix socket on Linux (`sun_path`, without its terminator).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{0}")]
+    File(#[from] FileError),
+    /// Mistakes in it, all of them.
+    #[error("{}: {} to mend:\n  {}", path.display(), count(.mistakes.len()), .mistakes.join("\n  "))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// One sentence each.
+        mistakes: Vec<String>,
+    },
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+/// How a node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its data folder.
+    pub folder: Folder,
+    /// The local API's socket.
+    pub socket: PathBuf,
+    /// Which log lines are written, in the syntax of tracing's `EnvFilter`.
+    pub log: String,
+    /// Endpoints to use in place of the directory's, by broker.
+    pub brokers: BTreeMap<BrokerName, Vec<String>>,
+    /// How long a notice may wait at the broker, unless its author says otherwise.
+    pub lifetime: Duration,
+    /// Most notices that may wait to be submitted.
+    pub outbox_max: usize,
+}
+
+/// What a file may say. Unknown keys are mistakes.
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    data: Option<toml::Value>,
+    socket: Option<toml::Value>,
+    log: Option<toml::Value>,
+    brokers: Option<toml::Value>,
+    lifetime_days: Option<toml::Value>,
+    outbox_max: Option<toml::Value>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, toml::Value>,
+}
+
+impl Config {
+    /// The defaults for the data folder at `path`.
+    #[must_use]
+    pub fn for_folder(folder: Folder) -> Self {
+        Self {
+            socket: folder.socket(),
+            folder,
+            log: LOG_DEFAULT.to_owned(),
+            brokers: BTreeMap::new(),
+            lifetime: days(LIFETIME_DAYS_DEFAULT),
+            outbox_max: OUTBOX_DEFAULT,
+        }
+    }
+
+    /// The configuration of a data folder: its `agent.toml` where there is one, otherwise the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn of_folder(folder: Folder) -> Result<Self, ConfigError> {
+        let path = folder.config();
+        if path.exists() { Self::read(&path, Some(folder)) } else { Ok(Self::for_folder(folder)) }
+    }
+
+    /// Reads a configuration file. `folder`, from the command line, goes before the file's `data`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path, folder: Option<Folder>) -> Result<Self, ConfigError> {
+        let text = folder::read_text(path, CONFIG_BYTES_MAX)?;
+        Self::parse(&text, path, folder)
+            .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    }
+
+    fn parse(text: &str, path: &Path, folder: Option<Folder>) -> Result<Self, Vec<String>> {
+        let file: File = toml::from_str(text).map_err(|error| vec![error.to_string().trim().to_owned()])?;
+        let mut mistakes = Vec::new();
+        for key in file.unknown.keys() {
+            mistakes.push(format!(
+                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days or outbox_max"
+            ));
+        }
+        let relative_to = path.parent().unwrap_or(Path::new("."));
+        let data = file.data.and_then(|value| text_of("data", &value, &mut mistakes));
+        let folder = folder.or_else(|| data.map(|data| Folder::new(relative_to.join(data))));
+        if folder.is_none() && mistakes.is_empty() {
+            mistakes.push("`data` is missing: name the node's data folder, or give --data".to_owned());
+        }
+        let folder = folder.unwrap_or_else(|| Folder::new(relative_to));
+        let mut config = Self::for_folder(folder);
+        if let Some(socket) = file.socket.and_then(|value| text_of("socket", &value, &mut mistakes)) {
+            config.socket = config.folder.path().join(socket);
+        }
+        check_socket(&config.socket, &mut mistakes);
+        if let Some(log) = file.log.and_then(|value| text_of("log", &value, &mut mistakes)) {
+            match tracing_subscriber::EnvFilter::from_str(&log) {
+                Ok(_) => config.log = log,
+                Err(error) => mistakes.push(format!("`log`: `{log}` is not a filter such as info or valise_agent=debug: {error}")),
+            }
+        }
+        if let Some(brokers) = file.brokers {
+            config.brokers = read_brokers(brokers, &mut mistakes);
+        }
+        if let Some(value) = file.lifetime_days {
+            let range = (1, LIFETIME_DAYS_MAX);
+            config.lifetime = number("lifetime_days", &value, range, &mut mistakes).map_or(config.lifetime, days);
+        }
+        if let Some(value) = file.outbox_max {
+            let range = (1, u64::try_from(OUTBOX_MAX).unwrap_or(u64::MAX));
+            let found = number("outbox_max", &value, range, &mut mistakes);
+            config.outbox_max = found.and_then(|n| usize::try_from(n).ok()).unwrap_or(config.outbox_max);
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days.saturating_mul(24 * 60 * 60))
+}
+
+fn check_socket(socket: &Path, mistakes: &mut Vec<String>) {
+    let len = socket.as_os_str().len();
+    if len > SOCKET_PATH_BYTES_MAX {
+        mistakes.push(format!(
+            "`socket`: {} has {len} bytes; a Unix socket's path has at most {SOCKET_PATH_BYTES_MAX}: set a shorter one",
+            socket.display()
+        ));
+    }
+}
+
+fn text_of(key: &str, value: &toml::Value, mistakes: &mut Vec<String>) -> Option<String> {
+    let text = value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    if text.is_none() {
+        mistakes.push(format!("`{key}`: {value} is not a text; write {key} = \"…\""));
+    }
+    text
+}
+
+fn number(key: &str, value: &toml::Value, (min, max): (u64, u64), mistakes: &mut Vec<String>) -> Option<u64> {
+    let found = value.as_integer().and_then(|n| u64::try_from(n).ok()).filter(|n| (min..=max).contains(n));
+    if found.is_none() {
+        mistakes.push(format!("`{key}`: {value} is not a whole number from {min} to {max}"));
+    }
+    found
+}
+
+fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<BrokerName, Vec<String>> {
+    let toml::Value::Table(table) = value else {
+        mistakes.push("`brokers` must be a table: [brokers] then NAME = [\"host:port\"]".to_owned());
+        return BTreeMap::new();
+    };
+    let mut brokers = BTreeMap::new();
+    for (name, endpoints) in table {
+        let endpoints: Vec<_> = endpoints.as_array().into_iter().flatten().map(endpoint).collect();
+        let good: Option<Vec<String>> = endpoints.iter().cloned().collect();
+        match (name.parse::<BrokerName>(), good) {
+            (Ok(name), Some(endpoints)) if !endpoints.is_empty() => {
+                brokers.insert(name, endpoints);
+            }
+            (Err(error), _) => mistakes.push(format!("`brokers`: {error}")),
+            (Ok(_), _) => mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]")),
+        }
+    }
+    brokers
+}
+
+fn endpoint(value: &toml::Value) -> Option<String> {
+    let text = value.as_str()?;
+    let (host, port) = text.rsplit_once(':')?;
+    let good = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
+    good.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        Config::parse(text, Path::new("/etc/valise/agent.toml"), None)
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once() {
+        let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
+        let mistakes = parse(text).unwrap_err();
+        for key in ["colour", "data", "socket", "log", "lifetime_days", "outbox_max", "B1", "brokers.b2"] {
+            assert!(mistakes.iter().any(|sentence| sentence.contains(key)), "{key} is not told: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_needs_the_data_folder_only() {
+        assert!(parse("").unwrap_err()[0].contains("--data"));
+        let config = parse("data = \"node\"").unwrap();
+        assert_eq!(config, Config::for_folder(Folder::new("/etc/valise/node")));
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let config = parse("data='/d'\nsocket='s'\nlog='debug'\nlifetime_days=2\noutbox_max=9\n[brokers]\nb1=['h:1','[::1]:2']\n").unwrap();
+        assert_eq!(config.socket, Path::new("/d/s"));
+        assert_eq!(config.lifetime, Duration::from_secs(172_800));
+        assert_eq!(config.outbox_max, 9);
+        assert_eq!(config.brokers.values().next().unwrap(), &["h:1", "[::1]:2"]);
+    }
+}

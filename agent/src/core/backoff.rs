@@ -1,0 +1,55 @@
+//! How long to wait before trying again.
+
+use std::time::Duration;
+
+/// Longest wait after the first failure.
+const FIRST: Duration = Duration::from_millis(500);
+/// Longest wait after any number of failures.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Doublings after which the wait no longer grows.
+const DOUBLINGS_MAX: u32 = 10;
+
+/// Spreads retries, so that agencies that lost the same broker do not all come back in the same moment.
+///
+/// This is splitmix64: the numbers need only differ between nodes, not be hard to guess.
+#[derive(Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A wait after the nth failure in a row, counted from 1: between half of the longest and the longest.
+    pub(super) fn wait(&mut self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
+        let longest = FIRST.saturating_mul(1 << doublings).min(WAIT_MAX);
+        let half = longest / 2;
+        let span = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        half + Duration::from_millis(self.next() % span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_no_further() {
+        let mut jitter = Jitter::new(7);
+        for failures in 1..40 {
+            let wait = jitter.wait(failures);
+            assert!(wait >= FIRST / 2 && wait <= WAIT_MAX, "{failures} failures: {wait:?}");
+        }
+        assert!(jitter.wait(1) <= FIRST);
+        assert!(jitter.wait(39) >= WAIT_MAX / 2);
+    }
+}

@@ -1,0 +1,335 @@
+//! What the core is told and what it asks for.
+
+use bytes::Bytes;
+use valise_proto::directory::Directory;
+use valise_proto::envelope::{NoticeKind, Precedence, VerifiedEnvelope};
+use valise_proto::id::{Digest, NoticeId, Timestamp};
+use valise_proto::receipt::SignedReceipt;
+use valise_proto::wire::session::Cursor;
+use zeroize::Zeroizing;
+
+use super::receipts::{BrokerAnswer, CountedReceipt};
+
+/// One atomic change of the store, to be reported with [`super::Core::handle_persisted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(super) u64);
+
+/// One connection to a broker, counted by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// The place of an envelope in the outbox: older ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboxSeq(pub u64);
+
+/// Where a delivery came from, so that it can be acknowledged there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The connection; cursors mean nothing to another.
+    pub session: SessionId,
+    /// The stream.
+    pub precedence: Precedence,
+    /// The item.
+    pub cursor: Cursor,
+}
+
+/// What the core remembers of an envelope in the outbox. Its bytes are in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place.
+    pub seq: OutboxSeq,
+    /// Which notice.
+    pub notice_id: NoticeId,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Which stream it goes by.
+    pub precedence: Precedence,
+    /// After this the broker would refuse it.
+    pub expires_at: Timestamp,
+}
+
+/// An envelope of ours, sealed and signed: its bytes never change again, so that resubmitting is harmless (G5).
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The envelope.
+    pub envelope: valise_proto::envelope::Envelope,
+    /// Its encoding: what is submitted.
+    pub encoded: Bytes,
+    /// The author's JSON, for the store to encrypt; none for receipts.
+    pub draft: Option<Draft>,
+}
+
+/// What the author wrote. Its `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct Draft(pub Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Draft")
+    }
+}
+
+/// The identity of an envelope: its notice, and the digest of its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which notice.
+    pub notice_id: NoticeId,
+    /// Which envelope under that id.
+    pub header_digest: Digest,
+    /// When it expires; a day after that nobody delivers it any more.
+    pub expires_at: Timestamp,
+}
+
+/// A notice that was verified, opened and decoded.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The envelope as delivered.
+    pub envelope: VerifiedEnvelope,
+    /// The directory it was verified under, kept so that it can be verified again.
+    pub directory: std::sync::Arc<Directory>,
+    /// When.
+    pub at: Timestamp,
+    /// The DELIVERED receipt.
+    pub receipt: SignedReceipt,
+}
+
+/// A delivery that is not shown to anybody.
+#[derive(Clone, Debug)]
+pub struct SetAside {
+    /// Which envelope, where that much could be read.
+    pub seen: Option<Seen>,
+    /// The bytes that came.
+    pub bytes: Bytes,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in a sentence without content.
+    pub reason: String,
+    /// The REJECTED receipt, where the originator is known to be who it says.
+    pub receipt: Option<SignedReceipt>,
+}
+
+/// What a delivery turned out to be.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A notice for officers, and the envelope that carries the DELIVERED receipt (none where it cannot be sealed).
+    Notice {
+        /// The notice.
+        received: Box<Received>,
+        /// The answer.
+        reply: Option<Box<Outgoing>>,
+    },
+    /// A recipient's receipt about a notice of ours.
+    Receipt {
+        /// The RECEIPT envelope that carried it.
+        carrier: Seen,
+        /// The receipt.
+        receipt: Box<CountedReceipt>,
+    },
+    /// The broker's EXPIRED receipt about a notice of ours.
+    Expiry(Box<CountedReceipt>),
+    /// Something that is not to be shown, and the envelope that carries the REJECTED receipt.
+    SetAside {
+        /// What.
+        aside: Box<SetAside>,
+        /// The answer.
+        reply: Option<Box<Outgoing>>,
+    },
+    /// An envelope that the store already holds.
+    Again(Seen),
+}
+
+/// An officer is shown a notice.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Which.
+    pub notice_id: NoticeId,
+    /// Who.
+    pub officer: String,
+    /// When.
+    pub at: Timestamp,
+    /// The READ receipt.
+    pub receipt: SignedReceipt,
+    /// The envelope that carries it.
+    pub reply: Option<Box<Outgoing>>,
+}
+
+/// A change of the store. All changes of one [`Effect::Persist`] are applied together or not at all.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// An envelope joins the outbox.
+    Queue {
+        /// Its place.
+        seq: OutboxSeq,
+        /// The envelope.
+        outgoing: Box<Outgoing>,
+    },
+    /// An envelope leaves the outbox.
+    Unqueue {
+        /// Which.
+        queued: Queued,
+        /// Why.
+        outcome: Box<Outcome>,
+    },
+    /// A notice for officers arrived.
+    Receive(Box<Received>),
+    /// Something was set aside.
+    SetAside(Box<SetAside>),
+    /// A receipt about a notice of ours.
+    Record(Box<CountedReceipt>),
+    /// An envelope that is not to be taken in again.
+    Remember(Seen),
+    /// Envelopes that nobody delivers any more.
+    Forget(Vec<Seen>),
+    /// An officer was shown a notice.
+    Read {
+        /// Which.
+        notice_id: NoticeId,
+        /// Who.
+        officer: String,
+        /// When.
+        at: Timestamp,
+        /// The READ receipt.
+        receipt: SignedReceipt,
+    },
+    /// The time for answers is over.
+    DeadlinePassed(Deadline),
+}
+
+/// Why an envelope left the outbox.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The broker answered for good: ACCEPTED or REFUSED.
+    Answered(BrokerAnswer),
+    /// It expired before a broker could be reached.
+    Lapsed(Timestamp),
+}
+
+/// Until when answers to a notice of ours are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// Until when.
+    pub respond_by: Timestamp,
+    /// To which notice.
+    pub notice_id: NoticeId,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Apply these changes atomically, make them durable, then report with [`super::Core::handle_persisted`].
+    Persist {
+        /// Their number.
+        ticket: Ticket,
+        /// What changes.
+        changes: Vec<Change>,
+    },
+    /// Submit the stored bytes of this envelope.
+    Submit {
+        /// On which connection.
+        session: SessionId,
+        /// On which stream.
+        precedence: Precedence,
+        /// Which.
+        notice_id: NoticeId,
+    },
+    /// Acknowledge these deliveries.
+    Acknowledge {
+        /// On which connection.
+        session: SessionId,
+        /// On which stream.
+        precedence: Precedence,
+        /// Which.
+        cursors: Vec<Cursor>,
+    },
+    /// Try the next endpoint, then report with `handle_connected` or `handle_disconnected`.
+    Connect,
+    /// End the connection.
+    Close {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Tell whoever waits.
+    Notify(Event),
+}
+
+/// What others may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A notice of ours is on stable storage.
+    Queued(NoticeId),
+    /// The broker took a notice of ours.
+    Accepted(NoticeId),
+    /// The broker refused a notice of ours for good.
+    Refused {
+        /// Which.
+        notice_id: NoticeId,
+        /// Its kind.
+        kind: NoticeKind,
+        /// Why.
+        reason: String,
+    },
+    /// A notice of ours expired before a broker could be reached.
+    Lapsed(NoticeId),
+    /// A notice arrived.
+    Received(NoticeId),
+    /// A receipt about a notice of ours arrived.
+    Receipt(NoticeId),
+    /// Something was set aside.
+    SetAside(String),
+    /// That an officer was shown a notice is on stable storage.
+    Read(NoticeId),
+    /// The time for answers to a notice of ours is over.
+    DeadlinePassed(Deadline),
+}
+
+impl Outgoing {
+    /// Takes a signed envelope.
+    #[must_use]
+    pub fn new(envelope: valise_proto::envelope::Envelope, draft: Option<Draft>) -> Self {
+        let encoded = envelope.encode();
+        Self { envelope, encoded, draft }
+    }
+
+    /// What the core remembers of it.
+    #[must_use]
+    pub fn queued(&self, seq: OutboxSeq) -> Queued {
+        let header = self.envelope.header();
+        Queued {
+            seq,
+            notice_id: header.notice_id,
+            kind: header.kind,
+            precedence: header.precedence,
+            expires_at: header.expires_at,
+        }
+    }
+
+    /// Until when answers are asked for.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        let header = self.envelope.header();
+        header.respond_by.map(|respond_by| Deadline { respond_by, notice_id: header.notice_id })
+    }
+}
+
+impl Received {
+    /// The envelope's identity.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen::of(self.envelope.envelope())
+    }
+}
+
+impl Seen {
+    /// The identity of `envelope`.
+    #[must_use]
+    pub fn of(envelope: &valise_proto::envelope::Envelope) -> Self {
+        let header = envelope.header();
+        Self {
+            notice_id: header.notice_id,
+            header_digest: envelope.header_digest(),
+            expires_at: header.expires_at,
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The agent's state machine: outbox, dedupe, resume, receipts, deadlines. It touches nothing: the shell carries out
+//! its effects and tells it what came of them; time and randomness are handed in.
+//!
+//! Claimed, whatever is resent, reconnected, killed or restarted: nothing is submitted, acknowledged or announced
+//! before the change it speaks of is on stable storage (persist before you speak), so a notice is never lost (G4); and
+//! a notice is taken in once (G5). It holds because every word to the outside waits for the [`Ticket`] of its change,
+//! and because what is in memory can be rebuilt from the store at any such point ([`Memory`]).
+
+mod backoff;
+mod effect;
+mod outbox;
+mod receipts;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use thiserror::Error;
+use valise_proto::envelope::{NoticeKind, Precedence};
+use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::wire::session::Cursor;
+
+pub use effect::{
+    Arrival, Change, Deadline, Draft, Effect, Event, Outcome, Outgoing, OutboxSeq, Place, Queued, Reading, Received,
+    Seen, SessionId, SetAside, Ticket,
+};
+pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
+
+use backoff::Jitter;
+use outbox::Outbox;
+use seen::{Familiar, SeenNotices};
+
+/// How long after its expiry a notice may still be on its way to us, for clocks that differ.
+pub const EXPIRY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A connection that held this long forgives earlier failures.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
+/// Most envelopes forgotten in one change.
+const FORGET_MAX: usize = 256;
+
+/// What the store gives back at start.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Envelopes no broker has accepted.
+    pub outbox: Vec<Queued>,
+    /// Envelopes taken in.
+    pub seen: Vec<Seen>,
+    /// Times until which answers are asked for.
+    pub deadlines: Vec<Deadline>,
+}
+
+/// Why an envelope was not taken into the outbox. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotQueued {
+    /// Too many wait already.
+    #[error("{max} notices wait in the outbox, which is all it holds (outbox_max): connect to a broker, or raise the limit in agent.toml")]
+    Full {
+        /// Most that may wait.
+        max: usize,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping; send again when it has been started: valise-agent run")]
+    Stopping,
+}
+
+#[derive(Debug)]
+enum Link {
+    Waiting { until: Timestamp, failures: u32 },
+    Connecting { failures: u32 },
+    Up { session: SessionId, since: Timestamp, failures: u32, in_flight_max: usize },
+}
+
+/// What follows once a change is on stable storage.
+#[derive(Debug, Default)]
+struct Afterwards {
+    acknowledge: Vec<Place>,
+    queue: Vec<Queued>,
+    events: Vec<Event>,
+    settled: Option<NoticeId>,
+    read: Option<NoticeId>,
+}
+
+/// The state machine of one agency's node.
+#[derive(Debug)]
+pub struct Core {
+    outbox: Outbox,
+    outbox_max: usize,
+    next_seq: u64,
+    seen: SeenNotices,
+    reading: BTreeMap<NoticeId, Ticket>,
+    deadlines: BTreeSet<Deadline>,
+    link: Link,
+    jitter: Jitter,
+    next_ticket: u64,
+    tickets: BTreeMap<Ticket, Afterwards>,
+    effects: VecDeque<Effect>,
+    stopping: bool,
+}
+
+impl Core {
+    /// A machine in the state that the store gives back. `seed` spreads retries and need not be secret.
+    #[must_use]
+    pub fn new(memory: Memory, outbox_max: usize, seed: u64) -> Self {
+        let mut outbox = Outbox::default();
+        let last = memory.outbox.iter().map(|queued| queued.seq.0).max();
+        memory.outbox.into_iter().for_each(|queued| outbox.insert(queued));
+        Self {
+            outbox,
+            outbox_max,
+            next_seq: last.map_or(0, |last| last.saturating_add(1)),
+            seen: SeenNotices::new(memory.seen),
+            reading: BTreeMap::new(),
+            deadlines: memory.deadlines.into_iter().collect(),
+            link: Link::Waiting { until: Timestamp::from_millis(0), failures: 0 },
+            jitter: Jitter::new(seed),
+            next_ticket: 0,
+            tickets: BTreeMap::new(),
+            effects: VecDeque::new(),
+            stopping: false,
+        }
+    }
+
+    /// The next thing for the shell to do.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// How many envelopes wait to be accepted.
+    #[must_use]
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether nothing is being made durable and no answer of the broker is awaited.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tickets.is_empty() && self.effects.is_empty() && self.outbox.in_flight() == 0
+    }
+
+    /// A notice that was sealed and signed here. [`Event::Queued`] follows once it is on stable storage.
+    ///
+    /// # Errors
+    /// [`NotQueued`].
+    pub fn handle_send(&mut self, outgoing: Box<Outgoing>) -> Result<(), NotQueued> {
+        if self.stopping {
+            return Err(NotQueued::Stopping);
+        }
+        if self.outbox.len() >= self.outbox_max {
+            return Err(NotQueued::Full { max: self.outbox_max });
+        }
+        let notice_id = outgoing.envelope.header().notice_id;
+        self.deadlines.extend(outgoing.deadline());
+        let mut then = Afterwards { events: vec![Event::Queued(notice_id)], ..Afterwards::default() };
+        let change = self.queue(outgoing, &mut then);
+        self.persist(vec![change], then);
+        Ok(())
+    }
+
+    /// An officer is about to be shown a notice. `already` says that the store holds an earlier showing; only the
+    /// first is recorded and told to the originator. [`Event::Read`] follows in any case.
+    pub fn handle_read(&mut self, reading: Reading, already: bool) {
+        let Reading { notice_id, officer, at, receipt, reply } = reading;
+        let event = Event::Read(notice_id);
+        if let Some(ticket) = self.reading.get(&notice_id) {
+            if let Some(then) = self.tickets.get_mut(ticket) {
+                then.events.push(event);
+            }
+            return;
+        }
+        if already {
+            self.effects.push_back(Effect::Notify(event));
+            return;
+        }
+        let mut then = Afterwards { events: vec![event], read: Some(notice_id), ..Afterwards::default() };
+        let mut changes = vec![Change::Read { notice_id, officer, at, receipt }];
+        changes.extend(reply.map(|reply| self.queue(reply, &mut then)));
+        let ticket = self.persist(changes, then);
+        self.reading.insert(notice_id, ticket);
+    }
+
+    /// A delivery, verified and opened by the shell as far as it can be.
+    pub fn handle_arrival(&mut self, place: Place, arrival: Arrival, now: Timestamp) {
+        match arrival {
+            Arrival::Again(_) => self.acknowledge(vec![place]),
+            Arrival::Notice { received, reply } => {
+                let seen = received.seen();
+                let Some(()) = self.admit(place, seen, now, || received.envelope.envelope().encode()) else { return };
+                let event = Event::Received(seen.notice_id);
+                self.take_in(place, Some(seen), vec![Change::Receive(received)], reply, event);
+            }
+            Arrival::Receipt { carrier, receipt } => {
+                let Some(()) = self.admit(place, carrier, now, || receipt.signed().encode()) else { return };
+                let event = self.receipt_event(&receipt);
+                let changes = vec![Change::Record(receipt), Change::Remember(carrier)];
+                self.take_in(place, Some(carrier), changes, None, event);
+            }
+            Arrival::Expiry(receipt) => {
+                let event = self.receipt_event(&receipt);
+                self.take_in(place, None, vec![Change::Record(receipt)], None, event);
+            }
+            Arrival::SetAside { aside, reply } => {
+                if let Some(seen) = aside.seen {
+                    let Some(()) = self.admit(place, seen, now, || aside.bytes.clone()) else { return };
+                }
+                let event = Event::SetAside(aside.reason.clone());
+                self.take_in(place, aside.seen, vec![Change::SetAside(aside)], reply, event);
+            }
+        }
+    }
+
+    fn receipt_event(&self, receipt: &CountedReceipt) -> Event {
+        // A counted receipt always names its notice; the other arm keeps this total.
+        match receipt.signed().receipt().notice_id {
+            Some(notice_id) => Event::Receipt(notice_id),
+            None => Event::SetAside("a receipt without a notice".to_owned()),
+        }
+    }
+
+    /// Whether an envelope is new. One taken in before is acknowledged as soon as that is durable; another envelope
+    /// under the same id, or one that expired long ago, is set aside.
+    fn admit(
+        &mut self,
+        place: Place,
+        seen: Seen,
+        now: Timestamp,
+        bytes: impl FnOnce() -> bytes::Bytes,
+    ) -> Option<()> {
+        let reason = match self.seen.check(&seen) {
+            Familiar::New if seen.expires_at.plus(EXPIRY_GRACE) >= now => return Some(()),
+            Familiar::New => format!("notice {} expired at {} and was delivered after that", seen.notice_id, seen.expires_at),
+            Familiar::Same(None) => {
+                self.acknowledge(vec![place]);
+                return None;
+            }
+            Familiar::Same(Some(ticket)) => {
+                if let Some(then) = self.tickets.get_mut(&ticket) {
+                    then.acknowledge.push(place);
+                }
+                return None;
+            }
+            Familiar::Other => format!("another envelope was taken in before under notice id {}", seen.notice_id),
+        };
+        let event = Event::SetAside(reason.clone());
+        let aside = SetAside { seen: None, bytes: bytes(), at: now, reason, receipt: None };
+        self.take_in(place, None, vec![Change::SetAside(Box::new(aside))], None, event);
+        None
+    }
+
+    fn take_in(
+        &mut self,
+        place: Place,
+        seen: Option<Seen>,
+        mut changes: Vec<Change>,
+        reply: Option<Box<Outgoing>>,
+        event: Event,
+    ) {
+        let settled = seen.map(|seen| seen.notice_id);
+        let mut then =
+            Afterwards { acknowledge: vec![place], events: vec![event], settled, ..Afterwards::default() };
+        changes.extend(reply.map(|reply| self.queue(reply, &mut then)));
+        let ticket = self.persist(changes, then);
+        if let Some(seen) = seen {
+            self.seen.insert_pending(seen, ticket);
+        }
+    }
+
+    /// The broker's answer to a submission on `session`.
+    pub fn handle_answer(&mut self, session: SessionId, notice_id: NoticeId, answer: BrokerAnswer, now: Timestamp) {
+        if self.up_session() != Some(session) {
+            return;
+        }
+        let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
+        if let Some(refusal) = answer.passing_refusal() {
+            let refusals = self.outbox.count_refusal(queued.seq).unwrap_or(1);
+            let wait = self.jitter.wait(refusals).max(refusal.retry_after.unwrap_or_default());
+            self.outbox.wait(queued.seq, now.plus(wait));
+            return;
+        }
+        let event = match answer.refusal() {
+            None => Event::Accepted(notice_id),
+            Some(refusal) => Event::Refused { notice_id, kind: queued.kind, reason: refusal.to_string() },
+        };
+        self.unqueue(queued, Outcome::Answered(answer), event);
+        self.submit_what_fits();
+    }
+
+    fn unqueue(&mut self, queued: Queued, outcome: Outcome, event: Event) {
+        self.outbox.remove(queued.seq);
+        let then = Afterwards { events: vec![event], ..Afterwards::default() };
+        self.persist(vec![Change::Unqueue { queued, outcome: Box::new(outcome) }], then);
+    }
+
+    /// A change is on stable storage: what waited for it may be said.
+    pub fn handle_persisted(&mut self, tickets: &[Ticket]) {
+        let mut places = Vec::new();
+        for ticket in tickets {
+            let Some(then) = self.tickets.remove(ticket) else { continue };
+            places.extend(then.acknowledge);
+            then.queue.into_iter().for_each(|queued| self.outbox.insert(queued));
+            if let Some(notice_id) = then.settled {
+                self.seen.settle(&notice_id);
+            }
+            if let Some(notice_id) = then.read {
+                self.reading.remove(&notice_id);
+            }
+            self.effects.extend(then.events.into_iter().map(Effect::Notify));
+        }
+        self.acknowledge(places);
+        self.submit_what_fits();
+    }
+
+    /// A connection is up and its directory is one to act upon.
+    pub fn handle_connected(&mut self, session: SessionId, in_flight_max: usize, now: Timestamp) {
+        let failures = self.failures();
+        self.link = Link::Up { session, since: now, failures, in_flight_max };
+        self.submit_what_fits();
+    }
+
+    /// The connection ended, or could not be made.
+    pub fn handle_disconnected(&mut self, now: Timestamp) {
+        self.outbox.reset_in_flight();
+        let forgiven = match &self.link {
+            Link::Up { since, .. } => now.since(*since) >= STEADY_AFTER,
+            Link::Waiting { .. } | Link::Connecting { .. } => false,
+        };
+        let failures = if forgiven { 1 } else { self.failures().saturating_add(1) };
+        self.link = Link::Waiting { until: now.plus(self.jitter.wait(failures)), failures };
+    }
+
+    /// The peer broke the rules of the protocol.
+    pub fn handle_misbehaviour(&mut self, session: SessionId, reason: &'static str) {
+        if self.up_session() == Some(session) {
+            self.effects.push_back(Effect::Close { session, reason });
+        }
+    }
+
+    /// The node is to stop: nothing new is taken or submitted; what is under way is finished.
+    pub fn handle_stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// A time that was asked for by [`Core::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.outbox.wake(now);
+        while let Some(queued) = self.outbox.next_expired(now) {
+            let event = Event::Lapsed(queued.notice_id);
+            self.unqueue(queued, Outcome::Lapsed(now), event);
+        }
+        while let Some(deadline) = self.deadlines.first().copied().filter(|first| first.respond_by < now) {
+            self.deadlines.remove(&deadline);
+            let then = Afterwards { events: vec![Event::DeadlinePassed(deadline)], ..Afterwards::default() };
+            self.persist(vec![Change::DeadlinePassed(deadline)], then);
+        }
+        let forgotten = self.seen.forget_expired(now, FORGET_MAX);
+        if !forgotten.is_empty() {
+            self.persist(vec![Change::Forget(forgotten)], Afterwards::default());
+        }
+        self.connect_if_due(now);
+        self.submit_what_fits();
+    }
+
+    fn connect_if_due(&mut self, now: Timestamp) {
+        if let Link::Waiting { until, failures } = self.link
+            && until <= now
+            && !self.stopping
+        {
+            self.link = Link::Connecting { failures };
+            self.effects.push_back(Effect::Connect);
+        }
+    }
+
+    /// When [`Core::handle_timeout`] is next to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let connect = match &self.link {
+            Link::Waiting { until, .. } if !self.stopping => Some(*until),
+            Link::Waiting { .. } | Link::Connecting { .. } | Link::Up { .. } => None,
+        };
+        let after = |at: Timestamp| at.plus(Duration::from_millis(1));
+        let deadline = self.deadlines.first().map(|deadline| after(deadline.respond_by));
+        let times = [connect, self.outbox.next_time(), deadline, self.seen.next_time()];
+        times.into_iter().flatten().min()
+    }
+
+    fn failures(&self) -> u32 {
+        match &self.link {
+            Link::Waiting { failures, .. } | Link::Connecting { failures } | Link::Up { failures, .. } => *failures,
+        }
+    }
+
+    fn up_session(&self) -> Option<SessionId> {
+        match &self.link {
+            Link::Up { session, .. } => Some(*session),
+            Link::Waiting { .. } | Link::Connecting { .. } => None,
+        }
+    }
+
+    fn queue(&mut self, outgoing: Box<Outgoing>, then: &mut Afterwards) -> Change {
+        let seq = OutboxSeq(self.next_seq);
+        self.next_seq = self.next_seq.saturating_add(1);
+        then.queue.push(outgoing.queued(seq));
+        Change::Queue { seq, outgoing }
+    }
+
+    fn persist(&mut self, changes: Vec<Change>, then: Afterwards) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.saturating_add(1);
+        self.tickets.insert(ticket, then);
+        self.effects.push_back(Effect::Persist { ticket, changes });
+        ticket
+    }
+
+    fn acknowledge(&mut self, places: Vec<Place>) {
+        let Some(session) = self.up_session() else { return };
+        let mut cursors: BTreeMap<Precedence, Vec<Cursor>> = BTreeMap::new();
+        for place in places {
+            if place.session == session {
+                cursors.entry(place.precedence).or_default().push(place.cursor);
+            }
+        }
+        for (precedence, cursors) in cursors.into_iter().rev() {
+            self.effects.push_back(Effect::Acknowledge { session, precedence, cursors });
+        }
+    }
+
+    fn submit_what_fits(&mut self) {
+        let Link::Up { session, in_flight_max, .. } = self.link else { return };
+        if self.stopping {
+            return;
+        }
+        while let Some((precedence, notice_id)) = self.outbox.next_to_submit(in_flight_max) {
+            self.effects.push_back(Effect::Submit { session, precedence, notice_id });
+        }
+    }
+}
+
+/// Whether a kind of notice is for officers to see; receipts are for the node.
+#[must_use]
+pub fn is_for_officers(kind: NoticeKind) -> bool {
+    match kind {
+        NoticeKind::Receipt => false,
+        NoticeKind::Travel
+        | NoticeKind::Arrival
+        | NoticeKind::Deportation
+        | NoticeKind::Response
+        | NoticeKind::Correction
+        | NoticeKind::Withdrawal
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => true,
+    }
+}

@@ -1,0 +1,185 @@
+//! Which receipts count.
+//!
+//! Claimed: a receipt is recorded about a notice of ours only if its issuer signed it, was asked (a recipient of that
+//! very envelope) or is the broker that was asked, and it speaks of the header that was signed here. There is no
+//! other way to make one of these types.
+
+use thiserror::Error;
+use valise_proto::directory::Directory;
+use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId};
+use valise_proto::receipt::{ReceiptError, ReceiptKind, SignedReceipt};
+use valise_proto::refusal::{Refusal, RefusalCode};
+use valise_proto::wire::Signed;
+
+/// What was sent, as far as receipts about it are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentFacts {
+    /// Which notice.
+    pub notice_id: NoticeId,
+    /// The digest of its header.
+    pub header_digest: Digest,
+    /// Who receives it.
+    pub recipients: Vec<AgencyId>,
+}
+
+/// Why a receipt does not count. Nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotCounted {
+    /// Its signature, its issuer or its form.
+    #[error("{0}")]
+    Receipt(#[from] ReceiptError),
+    /// About another envelope than the one sent here.
+    #[error("the receipt is about another envelope than the one sent from here")]
+    OtherEnvelope,
+    /// Not of a kind that belongs here.
+    #[error("a receipt of kind {0} does not belong here")]
+    Kind(ReceiptKind),
+    /// Issued by someone who was not asked.
+    #[error("the receipt is issued by {0}, who was not asked")]
+    Stranger(SpiffeId),
+    /// REFUSED or REJECTED without a reason.
+    #[error("the refusal gives no reason")]
+    NoReason,
+}
+
+/// A receipt about a notice of ours that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedReceipt(SignedReceipt);
+
+impl CountedReceipt {
+    /// A recipient's receipt, carried by a RECEIPT envelope of `carried_by`.
+    ///
+    /// # Errors
+    /// [`NotCounted`].
+    pub fn of_recipient(
+        signed: SignedReceipt,
+        carried_by: &AgencyId,
+        sent: &SentFacts,
+        directory: &Directory,
+    ) -> Result<Self, NotCounted> {
+        signed.verify(directory)?;
+        let receipt = signed.receipt();
+        let stranger = || NotCounted::Stranger(receipt.issuer.clone());
+        let issuer = receipt.issuer.as_agency().ok_or_else(stranger)?;
+        if issuer != carried_by || !sent.recipients.contains(issuer) {
+            return Err(stranger());
+        }
+        check_subject(&signed, sent)?;
+        Ok(Self(signed))
+    }
+
+    /// A broker's EXPIRED receipt.
+    ///
+    /// # Errors
+    /// [`NotCounted`].
+    pub fn of_expiry(signed: SignedReceipt, sent: &SentFacts, directory: &Directory) -> Result<Self, NotCounted> {
+        signed.verify(directory)?;
+        let receipt = signed.receipt();
+        if receipt.kind != ReceiptKind::Expired {
+            return Err(NotCounted::Kind(receipt.kind));
+        }
+        if !receipt.recipient.as_ref().is_some_and(|recipient| sent.recipients.contains(recipient)) {
+            return Err(NotCounted::OtherEnvelope);
+        }
+        check_subject(&signed, sent)?;
+        Ok(Self(signed))
+    }
+
+    /// The receipt.
+    #[must_use]
+    pub fn signed(&self) -> &SignedReceipt {
+        &self.0
+    }
+}
+
+fn check_subject(signed: &SignedReceipt, sent: &SentFacts) -> Result<(), NotCounted> {
+    let receipt = signed.receipt();
+    if receipt.notice_id == Some(sent.notice_id) && receipt.header_digest == sent.header_digest {
+        Ok(())
+    } else {
+        Err(NotCounted::OtherEnvelope)
+    }
+}
+
+/// A broker's verified answer to a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAnswer {
+    receipt: SignedReceipt,
+    refusal: Option<Refusal>,
+}
+
+impl BrokerAnswer {
+    /// Checks that `broker` signed this answer, and that it is about the envelope that was submitted: by its header,
+    /// or, where the broker could not read one, by the digest of the whole frame.
+    ///
+    /// # Errors
+    /// [`NotCounted`].
+    pub fn new(
+        signed: Signed,
+        broker: &SpiffeId,
+        notice_id: NoticeId,
+        (header_digest, frame_digest): (Digest, Digest),
+        directory: &Directory,
+    ) -> Result<Self, NotCounted> {
+        let signed = SignedReceipt::from_signed(signed).map_err(ReceiptError::Malformed)?;
+        signed.verify(directory)?;
+        let receipt = signed.receipt();
+        if receipt.issuer != *broker {
+            return Err(NotCounted::Stranger(receipt.issuer.clone()));
+        }
+        let about_header = receipt.notice_id == Some(notice_id) && receipt.header_digest == header_digest;
+        let about_frame = receipt.notice_id.is_none() && receipt.header_digest == frame_digest;
+        let refusal = match receipt.kind {
+            ReceiptKind::Accepted if about_header => None,
+            ReceiptKind::Refused if about_header || about_frame => {
+                Some(receipt.refusal.clone().ok_or(NotCounted::NoReason)?)
+            }
+            ReceiptKind::Accepted | ReceiptKind::Refused => return Err(NotCounted::OtherEnvelope),
+            ReceiptKind::Delivered
+            | ReceiptKind::Read
+            | ReceiptKind::Actioned
+            | ReceiptKind::Rejected
+            | ReceiptKind::Purged
+            | ReceiptKind::Expired => return Err(NotCounted::Kind(receipt.kind)),
+        };
+        Ok(Self { receipt: signed, refusal })
+    }
+
+    /// The signed receipt.
+    #[must_use]
+    pub fn receipt(&self) -> &SignedReceipt {
+        &self.receipt
+    }
+
+    /// Why the broker did not take the envelope; `None` where it did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// A refusal that passes by itself, so that the same bytes are submitted again.
+    #[must_use]
+    pub fn passing_refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref().filter(|refusal| passes(refusal))
+    }
+}
+
+fn passes(refusal: &Refusal) -> bool {
+    match refusal.code {
+        RefusalCode::Quota | RefusalCode::StoreUnavailable | RefusalCode::DirectoryStale => true,
+        RefusalCode::Malformed
+        | RefusalCode::UnsupportedVersion
+        | RefusalCode::NotOriginator
+        | RefusalCode::UnknownAgency
+        | RefusalCode::Suspended
+        | RefusalCode::BadSignature
+        | RefusalCode::KeyNotActive
+        | RefusalCode::LabelPolicy
+        | RefusalCode::NotClearedToOriginate
+        | RefusalCode::RecipientNotCleared
+        | RefusalCode::IdConflict
+        | RefusalCode::Expired
+        | RefusalCode::ClockSkew
+        | RefusalCode::TooLarge => refusal.retry_after.is_some(),
+    }
+}

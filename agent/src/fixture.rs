@@ -1,0 +1,247 @@
+//! An exchange made by hand, for tests: an authority, a broker's keys, agencies and their envelopes.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_core::UnwrapErr;
+use valise_proto::crypto::{SealingKey, SealingPublicKey, SigningKey, VerifyingKey};
+use valise_proto::directory::{
+    AgencyEntry, AgencyStatus, BrokerEntry, Directory, DirectoryContent, Function, KeyEntry, Origination,
+};
+use valise_proto::enrolment::{Challenge, EnrolmentBundle, SignedEnrolmentBundle, SignedEnrolmentRequest, Trust};
+use valise_proto::envelope::{
+    Envelope, HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealFor, seal,
+};
+use valise_proto::id::{AgencyId, KeyId, NoticeId, SpiffeId, Timestamp};
+use valise_proto::label::{Affiliation, Classification, Clearance, Label, PolicyId};
+use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
+use valise_proto::refusal::Refusal;
+use zeroize::Zeroizing;
+
+pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub fn rng() -> UnwrapErr<getrandom::SysRng> {
+    UnwrapErr(getrandom::SysRng)
+}
+
+pub fn agency(name: &str) -> AgencyId {
+    name.parse().unwrap()
+}
+
+/// The machine's time, so that certificates made by hand are valid.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap())
+}
+
+pub struct Member {
+    pub signing: SigningKey,
+    pub sealing: SealingKey,
+}
+
+pub struct Exchange {
+    pub start: Timestamp,
+    pub directory_key: SigningKey,
+    pub broker_key: SigningKey,
+    pub members: BTreeMap<AgencyId, Member>,
+    pub content: DirectoryContent,
+    pub authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Exchange {
+    /// An exchange with broker `b1` and these agencies, each cleared up to the classification named with it.
+    pub fn new(agencies: &[(&str, Classification)]) -> Self {
+        let start = now();
+        let mut rng = rng();
+        let broker_key = SigningKey::generate(&mut rng);
+        let broker = BrokerEntry {
+            name: "b1".parse().unwrap(),
+            endpoints: vec!["127.0.0.1:9".to_owned()],
+            receipt_keys: vec![entry(broker_key.key_id(), broker_key.verifying_key(), start)],
+        };
+        let mut exchange = Self {
+            start,
+            directory_key: SigningKey::generate(&mut rng),
+            broker_key,
+            members: BTreeMap::new(),
+            content: DirectoryContent {
+                trust_domain: "exchange.example".parse().unwrap(),
+                policy: policy(),
+                version: 1,
+                issued_at: start,
+                expires_at: start.plus(30 * DAY),
+                agencies: BTreeMap::new(),
+                brokers: BTreeMap::from([(broker.name.clone(), broker)]),
+            },
+            authority: authority(),
+        };
+        for (name, class) in agencies {
+            let member = Member { signing: SigningKey::generate(&mut rng), sealing: SealingKey::generate(&mut rng) };
+            let keys = (member.signing.verifying_key(), member.sealing.public().clone());
+            exchange.list(&agency(name), *class, keys);
+            exchange.members.insert(agency(name), member);
+        }
+        exchange
+    }
+
+    /// Lists an agency with these keys.
+    pub fn list(&mut self, id: &AgencyId, class: Classification, keys: (VerifyingKey, SealingPublicKey)) {
+        let (signing, sealing) = keys;
+        let start = self.start;
+        let listed = AgencyEntry {
+            id: id.clone(),
+            display_name: id.to_string(),
+            functions: BTreeSet::from([Function::LawEnforcement]),
+            clearance: Clearance {
+                policy: policy(),
+                class_list: class.and_below(),
+                compartments: BTreeSet::new(),
+                affiliations: BTreeSet::from([Affiliation::from(id.state())]),
+            },
+            origination: Origination {
+                kinds: NoticeKind::ALL.into_iter().collect(),
+                classifications: class.and_below(),
+            },
+            contact_point: true,
+            signing_keys: vec![entry(signing.key_id(), signing, start)],
+            sealing_keys: vec![entry(sealing.key_id(), sealing, start)],
+            status: AgencyStatus::Active,
+        };
+        self.content.agencies.insert(id.clone(), listed);
+    }
+
+    pub fn directory(&self) -> Directory {
+        self.content.sign(&self.directory_key).unwrap()
+    }
+
+    pub fn trust(&self) -> Trust {
+        Trust {
+            trust_domain: self.content.trust_domain.clone(),
+            anchors: vec![Bytes::copy_from_slice(self.authority.der())],
+            directory_keys: vec![self.directory_key.verifying_key()],
+        }
+    }
+
+    pub fn identity(&self, id: &AgencyId) -> SpiffeId {
+        SpiffeId::agency(self.content.trust_domain.clone(), id.clone())
+    }
+
+    pub fn broker(&self) -> SpiffeId {
+        SpiffeId::broker(self.content.trust_domain.clone(), "b1".parse().unwrap())
+    }
+
+    /// Enrols the agency of a request with this clearance and answers with its bundle.
+    pub fn enrol(&mut self, request: &SignedEnrolmentRequest, class: Classification) -> SignedEnrolmentBundle {
+        let asked = request.request().clone();
+        self.list(&asked.agency, class, (asked.signing_key, asked.sealing_key.clone()));
+        self.bundle(request)
+    }
+
+    /// Answers a request without listing its agency.
+    pub fn bundle(&self, request: &SignedEnrolmentRequest) -> SignedEnrolmentBundle {
+        let asked = request.request();
+        let csr = rcgen::CertificateSigningRequestParams::from_der(&asked.csr_der.to_vec().into()).unwrap();
+        let leaf = csr.signed_by(&self.authority).unwrap();
+        EnrolmentBundle {
+            identity: SpiffeId::agency(asked.trust_domain.clone(), asked.agency.clone()),
+            request_digest: request.digest(),
+            chain: vec![Bytes::copy_from_slice(leaf.der())],
+            trust: self.trust(),
+            directory: self.directory().encoded().clone(),
+            crls: vec![self.crl()],
+            challenge: Challenge::new(&asked.sealing_key, &request.digest(), &mut rng()).unwrap(),
+        }
+        .sign(&self.directory_key)
+    }
+
+    fn crl(&self) -> Bytes {
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        Bytes::copy_from_slice(params.signed_by(&self.authority).unwrap().der())
+    }
+
+    /// A signed envelope with one UNCLASSIFIED portion, every recipient being able to open it.
+    pub fn envelope(&self, from: &str, to: &[&str], parts: &[u8], shape: impl FnOnce(&mut HeaderDraft)) -> Envelope {
+        let mut random = [0; 10];
+        rand_core::Rng::fill_bytes(&mut rng(), &mut random);
+        let mut draft = HeaderDraft {
+            notice_id: NoticeId::new(self.start, random),
+            kind: NoticeKind::Deportation,
+            originator: agency(from),
+            precedence: Precedence::Priority,
+            created_at: self.start,
+            expires_at: self.start.plus(DAY),
+            respond_by: None,
+            directory_version: self.content.version,
+            in_reply_to: None,
+            supersedes: None,
+            withdraws: None,
+            derived_from: None,
+        };
+        shape(&mut draft);
+        let label = Label::plain(policy(), Classification::Unclassified);
+        let portion = PlainPortion { label, parts: Zeroizing::new(parts.to_vec()) };
+        let for_one = |name: &&str| SealFor {
+            agency: agency(name),
+            key: self.members[&agency(name)].sealing.public().clone(),
+            portions: vec![PortionIndex::new(0).unwrap()],
+        };
+        let recipients: Vec<_> = to.iter().map(for_one).collect();
+        seal(draft, &[portion], &recipients, &mut rng()).unwrap().sign(&self.members[&agency(from)].signing)
+    }
+
+    /// A receipt of an agency about an envelope.
+    pub fn receipt(&self, kind: ReceiptKind, issuer: &str, about: &Envelope) -> SignedReceipt {
+        let receipt = Receipt {
+            kind,
+            notice_id: Some(about.header().notice_id),
+            header_digest: about.header_digest(),
+            issuer: self.identity(&agency(issuer)),
+            recipient: None,
+            at: self.start,
+            officer: None,
+            refusal: None,
+        };
+        receipt.sign(&self.members[&agency(issuer)].signing)
+    }
+
+    /// The broker's ACCEPTED, or its REFUSED with this reason.
+    pub fn answer(&self, about: &Envelope, refusal: Option<Refusal>) -> SignedReceipt {
+        let receipt = Receipt {
+            kind: if refusal.is_some() { ReceiptKind::Refused } else { ReceiptKind::Accepted },
+            notice_id: Some(about.header().notice_id),
+            header_digest: about.header_digest(),
+            issuer: self.broker(),
+            recipient: None,
+            at: self.start,
+            officer: None,
+            refusal,
+        };
+        receipt.sign(&self.broker_key)
+    }
+}
+
+pub fn policy() -> PolicyId {
+    "exchange.example".parse().unwrap()
+}
+
+fn entry<K>(key_id: KeyId, key: K, start: Timestamp) -> KeyEntry<K> {
+    KeyEntry { key_id, key, not_before: Timestamp::from_millis(start.millis() - 1000), not_after: start.plus(365 * DAY) }
+}
+
+fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    rcgen::CertifiedIssuer::self_signed(params, key).unwrap()
+}

@@ -1,0 +1,75 @@
+//! The keys of the one keyspace. Each begins with a letter of its own and, where there is one, the notice's id.
+
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+
+use crate::core::OutboxSeq;
+
+/// The version of what follows.
+pub(super) const FORMAT: &[u8] = b"!format";
+
+/// `o<seq>` → [`super::records::OutboxRecord`].
+pub(super) const OUTBOX: u8 = b'o';
+/// `s<notice>` → [`super::records::SentRecord`].
+pub(super) const SENT: u8 = b's';
+/// `e<notice><chunk>` → an envelope of ours.
+pub(super) const ENVELOPE: u8 = b'e';
+/// `d<notice><chunk>` → the author's JSON, encrypted.
+pub(super) const DRAFT: u8 = b'd';
+/// `q<notice><receipt>` → a signed receipt, of ours or about ours.
+pub(super) const RECEIPT: u8 = b'q';
+/// `l<notice>` → when it lapsed in the outbox.
+pub(super) const LAPSED: u8 = b'l';
+/// `t<respond_by><notice>` → nothing: an open deadline.
+pub(super) const DEADLINE: u8 = b't';
+/// `p<notice>` → when its deadline passed.
+pub(super) const PASSED: u8 = b'p';
+/// `i<notice>` → [`super::records::ReceivedRecord`].
+pub(super) const RECEIVED: u8 = b'i';
+/// `v<notice><chunk>` → an envelope as it was delivered.
+pub(super) const DELIVERED: u8 = b'v';
+/// `r<notice>` → [`super::records::ReadRecord`].
+pub(super) const READ: u8 = b'r';
+/// `b<notice><agency>` → nothing: who answered a notice of ours.
+pub(super) const ANSWERED: u8 = b'b';
+/// `x<notice>` → [`super::records::SeenRecord`].
+pub(super) const SEEN: u8 = b'x';
+/// `a<time><digest>` → [`super::records::AsideRecord`].
+pub(super) const ASIDE: u8 = b'a';
+/// `y<time><digest><chunk>` → the bytes set aside.
+pub(super) const ASIDE_BYTES: u8 = b'y';
+/// `w<version><chunk>` → a directory that notices were verified under.
+pub(super) const DIRECTORY: u8 = b'w';
+
+pub(super) fn of_seq(seq: OutboxSeq) -> Vec<u8> {
+    join(OUTBOX, &[&seq.0.to_be_bytes()])
+}
+
+pub(super) fn of_notice(kind: u8, notice_id: &NoticeId) -> Vec<u8> {
+    join(kind, &[notice_id.as_bytes()])
+}
+
+pub(super) fn of_deadline(respond_by: Timestamp, notice_id: &NoticeId) -> Vec<u8> {
+    join(DEADLINE, &[&respond_by.millis().to_be_bytes(), notice_id.as_bytes()])
+}
+
+pub(super) fn of_receipt(notice_id: &NoticeId, digest: &Digest) -> Vec<u8> {
+    join(RECEIPT, &[notice_id.as_bytes(), digest.as_bytes()])
+}
+
+pub(super) fn of_answer(notice_id: &NoticeId, agency: &AgencyId) -> Vec<u8> {
+    join(ANSWERED, &[notice_id.as_bytes(), agency.as_str().as_bytes()])
+}
+
+pub(super) fn of_aside(kind: u8, at: Timestamp, digest: &Digest) -> Vec<u8> {
+    join(kind, &[&at.millis().to_be_bytes(), digest.as_bytes()])
+}
+
+pub(super) fn of_directory(version: u64) -> Vec<u8> {
+    join(DIRECTORY, &[&version.to_be_bytes()])
+}
+
+pub(super) fn join(kind: u8, rest: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![kind];
+    rest.iter().for_each(|piece| key.extend_from_slice(piece));
+    key
+}

@@ -1,0 +1,143 @@
+//! The durable store of one node.
+//!
+//! Claimed: when [`Store::apply`] returns, every change given to it is on stable storage, and a power cut at any moment
+//! leaves all of a change or nothing of it. sled applies a batch atomically but its flush is not an fsync (design,
+//! section 10), so `fdatasync` of its file follows. Content is never stored in the clear: drafts are encrypted
+//! with the vault's store key, received notices stay sealed and are opened again when they are read.
+
+mod keys;
+mod read;
+mod records;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use valise_proto::wire::WireError;
+
+pub use read::{Inbox, Sent};
+pub use records::{AsideRecord, ReadRecord, ReceivedRecord, SentRecord};
+
+use crate::folder::{self, FileError};
+use crate::vault::{CannotDecrypt, StoreKey};
+
+/// The version of the records written here.
+const FORMAT: u32 = 1;
+/// Memory for pages read before, in bytes.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the store cannot be used. What it holds is unchanged.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("{} is in use by another valise-agent: stop that one first, or give this one a data folder of its own", .0.display())]
+    InUse(PathBuf),
+    /// Written by a newer version.
+    #[error("{path} was written by a newer valise-agent (format {got}; this one reads format {FORMAT}): run that version", path = path.display())]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// Its format.
+        got: u32,
+    },
+    /// A record that cannot be read.
+    #[error("{path} holds a record that cannot be read ({problem}): restore the folder from a backup", path = path.display())]
+    Unreadable {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file.
+    #[error("{0}")]
+    File(#[from] FileError),
+    /// The engine.
+    #[error("the store failed: {0}; check the disk's space and health, then start the node again")]
+    Engine(#[from] sled::Error),
+    /// Stable storage.
+    #[error("the disk did not confirm a write: {0}; check its space and health, then start the node again")]
+    Sync(io::Error),
+    /// Encryption.
+    #[error("{0}")]
+    Decrypt(#[from] CannotDecrypt),
+}
+
+/// The durable store of one node. One process at a time may have it open.
+pub struct Store {
+    db: sled::Db,
+    /// sled's file, opened a second time to make it durable.
+    file: File,
+    path: PathBuf,
+    key: StoreKey,
+    /// Held for as long as the store is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in the folder at `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::InUse`] where another process, or another node in this one, has it open.
+    pub fn open(path: &Path, key: StoreKey) -> Result<Self, StoreError> {
+        folder::make_private(path)?;
+        let lock = lock(path)?;
+        let engine = path.join("sled");
+        let db = sled::Config::new().path(&engine).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
+        let file_path = engine.join("db");
+        let opened = File::options().read(true).write(true).open(&file_path);
+        let file = opened.map_err(|source| FileError { action: "open this file", path: file_path, source })?;
+        let store = Self { db, file, path: path.to_owned(), key, _lock: lock };
+        store.check_format()?;
+        folder::sync_folder(&engine)?;
+        folder::sync_folder(path)?;
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let Some(found) = self.db.get(keys::FORMAT)? else {
+            if !self.db.is_empty() {
+                return Err(self.unreadable("it has no format record"));
+            }
+            self.db.insert(keys::FORMAT, &FORMAT.to_be_bytes())?;
+            return self.make_durable();
+        };
+        let bytes: [u8; 4] = found.as_ref().try_into().map_err(|_| self.unreadable("the format record"))?;
+        let got = u32::from_be_bytes(bytes);
+        if got > FORMAT { Err(StoreError::Newer { path: self.path.clone(), got }) } else { Ok(()) }
+    }
+
+    /// Hands everything to the disk and waits until the disk has confirmed it.
+    fn make_durable(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        self.file.sync_data().map_err(StoreError::Sync)
+    }
+
+    fn unreadable(&self, problem: impl std::fmt::Display) -> StoreError {
+        StoreError::Unreadable { path: self.path.clone(), problem: problem.to_string() }
+    }
+
+    fn wire(&self, error: &WireError) -> StoreError {
+        self.unreadable(error)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock_path = path.join("lock");
+    let refused = |source| FileError { action: "lock this file", path: lock_path.clone(), source };
+    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(refused)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(refused(source).into()),
+    }
+}

@@ -1,0 +1,141 @@
+//! What the records say, apart from envelopes and receipts, which are kept as the bytes that were signed.
+//!
+//! None of them holds content: names, dates and routes are only ever in sealed envelopes and encrypted drafts.
+
+use serde::{Deserialize, Serialize};
+use valise_proto::envelope::{Header, NoticeKind, Precedence};
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+
+use crate::core::{OutboxSeq, Queued, Seen, SentFacts};
+
+/// An envelope in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OutboxRecord {
+    notice_id: NoticeId,
+    kind: NoticeKind,
+    precedence: Precedence,
+    expires_at: Timestamp,
+}
+
+impl OutboxRecord {
+    pub(super) fn of(queued: &Queued) -> Self {
+        let Queued { notice_id, kind, precedence, expires_at, .. } = *queued;
+        Self { notice_id, kind, precedence, expires_at }
+    }
+
+    pub(super) fn queued(&self, seq: OutboxSeq) -> Queued {
+        let Self { notice_id, kind, precedence, expires_at } = *self;
+        Queued { seq, notice_id, kind, precedence, expires_at }
+    }
+}
+
+/// A notice of ours, as its header tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentRecord {
+    /// Which.
+    pub notice_id: NoticeId,
+    /// SHA-256 of its header.
+    pub header_digest: Digest,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// When it was sealed.
+    pub created_at: Timestamp,
+    /// When the broker deletes it.
+    pub expires_at: Timestamp,
+    /// Until when answers are asked for.
+    pub respond_by: Option<Timestamp>,
+    /// Who receives it.
+    pub recipients: Vec<AgencyId>,
+    /// The banner of the whole.
+    pub label: String,
+}
+
+impl SentRecord {
+    pub(super) fn of(header: &Header, header_digest: Digest) -> Self {
+        Self {
+            notice_id: header.notice_id,
+            header_digest,
+            kind: header.kind,
+            precedence: header.precedence,
+            created_at: header.created_at,
+            expires_at: header.expires_at,
+            respond_by: header.respond_by,
+            recipients: header.recipients.clone(),
+            label: header.label.to_string(),
+        }
+    }
+
+    /// What receipts about it are checked against.
+    #[must_use]
+    pub fn facts(&self) -> SentFacts {
+        SentFacts {
+            notice_id: self.notice_id,
+            header_digest: self.header_digest,
+            recipients: self.recipients.clone(),
+        }
+    }
+}
+
+/// A notice that was received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedRecord {
+    /// Which.
+    pub notice_id: NoticeId,
+    /// SHA-256 of its header.
+    pub header_digest: Digest,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Who sent it.
+    pub originator: AgencyId,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// The banner of the whole.
+    pub label: String,
+    /// Until when an answer is asked for.
+    pub respond_by: Option<Timestamp>,
+    /// When it was taken in.
+    pub received_at: Timestamp,
+    /// The directory it was verified under.
+    pub directory_version: u64,
+}
+
+/// That an officer was shown a notice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRecord {
+    /// Who.
+    pub officer: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An envelope that was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SeenRecord {
+    header_digest: Digest,
+    expires_at: Timestamp,
+}
+
+impl SeenRecord {
+    pub(super) fn of(seen: &Seen) -> Self {
+        Self { header_digest: seen.header_digest, expires_at: seen.expires_at }
+    }
+
+    pub(super) fn seen(&self, notice_id: NoticeId) -> Seen {
+        Seen { notice_id, header_digest: self.header_digest, expires_at: self.expires_at }
+    }
+}
+
+/// Something that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideRecord {
+    /// Which notice it says it is; only where the originator's signature verified.
+    pub notice_id: Option<NoticeId>,
+    /// When it came.
+    pub at: Timestamp,
+    /// SHA-256 of what came.
+    pub digest: Digest,
+    /// Why it is not shown.
+    pub reason: String,
+}

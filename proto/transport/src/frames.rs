@@ -1,0 +1,171 @@
+//! Frames on a QUIC stream.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use thiserror::Error;
+use valise_proto::wire::frame::{FrameDecoder, FrameError, prefix};
+
+/// Bodies up to this many bytes are copied next to their prefix; larger ones are handed on as they are.
+const COALESCE_BYTES_MAX: usize = 1024;
+/// Most bytes taken from the stream at a time.
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// A frame could not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// The peer does not want more of this stream.
+    #[error("the peer stopped the stream with code {0}")]
+    Stopped(u64),
+    /// The connection is gone.
+    #[error("the connection is closed")]
+    Closed,
+    /// The frame does not fit the prefix.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+impl From<quinn::WriteError> for SendError {
+    fn from(error: quinn::WriteError) -> Self {
+        match error {
+            quinn::WriteError::Stopped(code) => Self::Stopped(code.into_inner()),
+            quinn::WriteError::ConnectionLost(_)
+            | quinn::WriteError::ClosedStream
+            | quinn::WriteError::ZeroRttRejected => Self::Closed,
+        }
+    }
+}
+
+/// A frame could not be received.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReceiveError {
+    /// The bytes are not frames, or a frame is too large.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer gave the stream up.
+    #[error("the peer reset the stream with code {0}")]
+    Reset(u64),
+    /// The connection is gone.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// The sending half of a framed stream.
+#[derive(Debug)]
+pub struct FrameSender {
+    stream: quinn::SendStream,
+}
+
+impl FrameSender {
+    pub(crate) fn new(stream: quinn::SendStream) -> Self {
+        Self { stream }
+    }
+
+    /// Sends one frame; `body` is without the prefix. Waits while the peer's window is full.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send(&mut self, body: Bytes) -> Result<(), SendError> {
+        self.send_all([body]).await
+    }
+
+    /// Sends several frames in as few writes as possible.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send_all(&mut self, bodies: impl IntoIterator<Item = Bytes>) -> Result<(), SendError> {
+        let mut chunks = Vec::new();
+        let mut small = BytesMut::new();
+        for body in bodies {
+            small.put_slice(&prefix(body.len())?);
+            if body.len() <= COALESCE_BYTES_MAX {
+                small.put_slice(&body);
+            } else {
+                chunks.push(small.split().freeze());
+                chunks.push(body);
+            }
+        }
+        if !small.is_empty() {
+            chunks.push(small.freeze());
+        }
+        Ok(self.stream.write_all_chunks(&mut chunks).await?)
+    }
+
+    /// Streams of a higher priority are sent first.
+    pub fn set_priority(&self, priority: i32) {
+        // It fails only on a stream that is closed, which the next send will tell.
+        let _ = self.stream.set_priority(priority);
+    }
+
+    /// Says that nothing more will come.
+    pub fn finish(&mut self) {
+        // It fails only on a stream that is closed already.
+        let _ = self.stream.finish();
+    }
+
+    /// Says that nothing more will come and waits until the peer has everything, or has stopped the stream.
+    pub async fn finish_and_wait(mut self) {
+        self.finish();
+        let _ = self.stream.stopped().await;
+    }
+}
+
+/// The receiving half of a framed stream.
+#[derive(Debug)]
+pub struct FrameReceiver {
+    stream: quinn::RecvStream,
+    decoder: FrameDecoder,
+    ended: bool,
+}
+
+impl FrameReceiver {
+    pub(crate) fn new(stream: quinn::RecvStream, cap: usize) -> Self {
+        Self { stream, decoder: FrameDecoder::new(cap), ended: false }
+    }
+
+    /// Changes the cap, in bytes, for the frames that follow.
+    pub fn set_cap(&mut self, cap: usize) {
+        self.decoder.set_cap(cap);
+    }
+
+    /// The next frame, without its prefix; `None` when the peer has finished the stream. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`ReceiveError`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(Some(frame));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.stream.read_chunk(CHUNK_BYTES_MAX, true).await {
+                Ok(Some(chunk)) => self.decoder.push(&chunk.bytes),
+                Ok(None) => {
+                    self.ended = true;
+                    self.decoder.finish()?;
+                }
+                Err(quinn::ReadError::Reset(code)) => return Err(ReceiveError::Reset(code.into_inner())),
+                Err(
+                    quinn::ReadError::ConnectionLost(_)
+                    | quinn::ReadError::ClosedStream
+                    | quinn::ReadError::IllegalOrderedRead
+                    | quinn::ReadError::ZeroRttRejected,
+                ) => return Err(ReceiveError::Closed),
+            }
+        }
+    }
+
+    /// A frame that is here already, without waiting.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Frame`].
+    pub fn try_next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        Ok(self.decoder.next_frame()?)
+    }
+
+    /// Tells the peer that no more of this stream is wanted.
+    pub fn stop(&mut self, code: u32) {
+        // It fails only on a stream that is closed already.
+        let _ = self.stream.stop(code.into());
+    }
+}
