@@ -132,7 +132,9 @@ impl Config {
         if let Some(log) = file.log.and_then(|value| text_of("log", &value, &mut mistakes)) {
             match tracing_subscriber::EnvFilter::from_str(&log) {
                 Ok(_) => config.log = log,
-                Err(error) => mistakes.push(format!("`log`: `{log}` is not a filter such as info or valise_agent=debug: {error}")),
+                Err(error) => mistakes.push(format!(
+                    "`log`: `{log}` is not a filter such as info or valise_agent=debug: {error}"
+                )),
             }
         }
         if let Some(brokers) = file.brokers {
@@ -140,7 +142,8 @@ impl Config {
         }
         if let Some(value) = file.lifetime_days {
             let range = (1, LIFETIME_DAYS_MAX);
-            config.lifetime = number("lifetime_days", &value, range, &mut mistakes).map_or(config.lifetime, days);
+            config.lifetime =
+                number("lifetime_days", &value, range, &mut mistakes).map_or(config.lifetime, days);
         }
         if let Some(value) = file.outbox_max {
             let range = (1, u64::try_from(OUTBOX_MAX).unwrap_or(u64::MAX));
@@ -195,7 +198,9 @@ fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<Brok
                 brokers.insert(name, endpoints);
             }
             (Err(error), _) => mistakes.push(format!("`brokers`: {error}")),
-            (Ok(_), _) => mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]")),
+            (Ok(_), _) => {
+                mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]"))
+            }
         }
     }
     brokers
@@ -221,7 +226,10 @@ mod tests {
         let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
         let mistakes = parse(text).unwrap_err();
         for key in ["colour", "data", "socket", "log", "lifetime_days", "outbox_max", "B1", "brokers.b2"] {
-            assert!(mistakes.iter().any(|sentence| sentence.contains(key)), "{key} is not told: {mistakes:?}");
+            assert!(
+                mistakes.iter().any(|sentence| sentence.contains(key)),
+                "{key} is not told: {mistakes:?}"
+            );
         }
     }
 

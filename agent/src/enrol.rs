@@ -48,7 +48,9 @@ pub enum EnrolError {
         got: SpiffeId,
     },
     /// The directory does not list the keys held here.
-    #[error("the bundle's directory does not list {0} with the signing and sealing keys of this folder; have the authority publish again and make a new bundle")]
+    #[error(
+        "the bundle's directory does not list {0} with the signing and sealing keys of this folder; have the authority publish again and make a new bundle"
+    )]
     NotListed(AgencyId),
     /// The certificate request could not be made.
     #[error("the certificate request could not be made: {0}")]
@@ -130,7 +132,11 @@ pub fn read_bundle(path: &std::path::Path) -> Result<SignedEnrolmentBundle, Enro
 ///
 /// # Errors
 /// [`EnrolError`].
-pub fn join(folder: &Folder, signed: &SignedEnrolmentBundle, now: Timestamp) -> Result<Directory, EnrolError> {
+pub fn join(
+    folder: &Folder,
+    signed: &SignedEnrolmentBundle,
+    now: Timestamp,
+) -> Result<Directory, EnrolError> {
     let vault = Vault::open(folder)?;
     let request = request(folder)?;
     for key in vault.sealing_keys().iter().take(1) {
@@ -219,12 +225,14 @@ impl Membership {
     }
 }
 
-fn read_crls(folder: &Folder) -> Result<Vec<Bytes>, EnrolError> {
+/// Revocation lists of the data folder, DER.
+///
+/// # Errors
+/// [`EnrolError`].
+pub fn read_crls(folder: &Folder) -> Result<Vec<Bytes>, EnrolError> {
     let text = folder::read(&folder.crls(), PEM_BYTES_MAX)?;
-    let found = pem::parse_many(text).map_err(|error| EnrolmentError::Pem {
-        expected: CRL_PEM_LABEL,
-        problem: error.to_string(),
-    })?;
+    let found = pem::parse_many(text)
+        .map_err(|error| EnrolmentError::Pem { expected: CRL_PEM_LABEL, problem: error.to_string() })?;
     Ok(found.into_iter().map(|crl| Bytes::from(crl.into_contents())).collect())
 }
 

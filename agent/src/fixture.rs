@@ -11,7 +11,9 @@ use valise_proto::crypto::{SealingKey, SealingPublicKey, SigningKey, VerifyingKe
 use valise_proto::directory::{
     AgencyEntry, AgencyStatus, BrokerEntry, Directory, DirectoryContent, Function, KeyEntry, Origination,
 };
-use valise_proto::enrolment::{Challenge, EnrolmentBundle, SignedEnrolmentBundle, SignedEnrolmentRequest, Trust};
+use valise_proto::enrolment::{
+    Challenge, EnrolmentBundle, SignedEnrolmentBundle, SignedEnrolmentRequest, Trust,
+};
 use valise_proto::envelope::{
     Envelope, HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealFor, seal,
 };
@@ -79,7 +81,8 @@ impl Exchange {
             authority: authority(),
         };
         for (name, class) in agencies {
-            let member = Member { signing: SigningKey::generate(&mut rng), sealing: SealingKey::generate(&mut rng) };
+            let member =
+                Member { signing: SigningKey::generate(&mut rng), sealing: SealingKey::generate(&mut rng) };
             let keys = (member.signing.verifying_key(), member.sealing.public().clone());
             exchange.list(&agency(name), *class, keys);
             exchange.members.insert(agency(name), member);
@@ -134,7 +137,11 @@ impl Exchange {
     }
 
     /// Enrols the agency of a request with this clearance and answers with its bundle.
-    pub fn enrol(&mut self, request: &SignedEnrolmentRequest, class: Classification) -> SignedEnrolmentBundle {
+    pub fn enrol(
+        &mut self,
+        request: &SignedEnrolmentRequest,
+        class: Classification,
+    ) -> SignedEnrolmentBundle {
         let asked = request.request().clone();
         self.list(&asked.agency, class, (asked.signing_key, asked.sealing_key.clone()));
         self.bundle(request)
@@ -157,7 +164,7 @@ impl Exchange {
         .sign(&self.directory_key)
     }
 
-    fn crl(&self) -> Bytes {
+    pub fn crl(&self) -> Bytes {
         let params = rcgen::CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2020, 1, 1),
             next_update: rcgen::date_time_ymd(2100, 1, 1),
@@ -170,7 +177,13 @@ impl Exchange {
     }
 
     /// A signed envelope with one UNCLASSIFIED portion, every recipient being able to open it.
-    pub fn envelope(&self, from: &str, to: &[&str], parts: &[u8], shape: impl FnOnce(&mut HeaderDraft)) -> Envelope {
+    pub fn envelope(
+        &self,
+        from: &str,
+        to: &[&str],
+        parts: &[u8],
+        shape: impl FnOnce(&mut HeaderDraft),
+    ) -> Envelope {
         let mut random = [0; 10];
         rand_core::Rng::fill_bytes(&mut rng(), &mut random);
         let mut draft = HeaderDraft {
@@ -235,7 +248,12 @@ pub fn policy() -> PolicyId {
 }
 
 fn entry<K>(key_id: KeyId, key: K, start: Timestamp) -> KeyEntry<K> {
-    KeyEntry { key_id, key, not_before: Timestamp::from_millis(start.millis() - 1000), not_after: start.plus(365 * DAY) }
+    KeyEntry {
+        key_id,
+        key,
+        not_before: Timestamp::from_millis(start.millis() - 1000),
+        not_after: start.plus(365 * DAY),
+    }
 }
 
 fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {

@@ -4,17 +4,17 @@
 //! shell that joins them to the network; [`api`] and [`cli`] are how people and systems reach it. This crate knows
 //! nothing of brokers beyond the wire, and holds no key of the authority.
 
-//api
-//cli
+pub mod api;
+pub mod cli;
 pub mod clock;
-//compose
+pub mod compose;
 pub mod config;
 pub mod core;
-//enrol
+pub mod enrol;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod folder;
-//incoming
-//node
+pub mod incoming;
+pub mod node;
 pub mod store;
 pub mod vault;

@@ -1,1 +1,7 @@
-fn main(){}
+//! The `valise-agent` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    valise_agent::cli::main()
+}

@@ -81,17 +81,28 @@ impl Vault {
         // A leftover of an interrupted `init`: nobody was ever told of those keys.
         let unfinished = folder.path().join("keys.new");
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(|source| file_error("remove this folder", &unfinished, source))?;
+            fs::remove_dir_all(&unfinished)
+                .map_err(|source| file_error("remove this folder", &unfinished, source))?;
         }
         folder::make_private(&unfinished)?;
         let seed = vault.signing.seed();
         folder::replace_secret(&unfinished.join("tls.key"), vault.tls.as_bytes())?;
-        folder::replace_secret(&unfinished.join("signing.key"), armour(SIGNING_PEM_LABEL, &*seed).as_bytes())?;
+        folder::replace_secret(
+            &unfinished.join("signing.key"),
+            armour(SIGNING_PEM_LABEL, &*seed).as_bytes(),
+        )?;
         for key in &vault.sealing {
-            folder::replace_secret(&unfinished.join("sealing.key"), armour(SEALING_PEM_LABEL, &**key.seed()).as_bytes())?;
+            folder::replace_secret(
+                &unfinished.join("sealing.key"),
+                armour(SEALING_PEM_LABEL, &**key.seed()).as_bytes(),
+            )?;
         }
-        folder::replace_secret(&unfinished.join("store.key"), armour(STORE_PEM_LABEL, &*vault.store.0).as_bytes())?;
-        fs::rename(&unfinished, folder.keys()).map_err(|source| file_error("rename this folder", &unfinished, source))?;
+        folder::replace_secret(
+            &unfinished.join("store.key"),
+            armour(STORE_PEM_LABEL, &*vault.store.0).as_bytes(),
+        )?;
+        fs::rename(&unfinished, folder.keys())
+            .map_err(|source| file_error("rename this folder", &unfinished, source))?;
         folder::sync_folder(folder.path())?;
         Ok(vault)
     }
@@ -168,7 +179,9 @@ pub struct StoreKey(Zeroizing<[u8; 32]>);
 
 /// A record does not decrypt: it was altered, moved to another place, or written under another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a record does not decrypt with keys/store.key: the store and the key do not belong together, or the record was altered")]
+#[error(
+    "a record does not decrypt with keys/store.key: the store and the key do not belong together, or the record was altered"
+)]
 pub struct CannotDecrypt;
 
 impl StoreKey {
@@ -240,7 +253,10 @@ fn sealing_key_files(keys: &Path) -> Result<Vec<PathBuf>, VaultError> {
     }
     former.sort();
     if former.len() >= SEALING_KEYS_MAX {
-        let problem = format!("{} sealing keys; at most {SEALING_KEYS_MAX} can be held", former.len().saturating_add(1));
+        let problem = format!(
+            "{} sealing keys; at most {SEALING_KEYS_MAX} can be held",
+            former.len().saturating_add(1)
+        );
         return Err(VaultError::Unreadable { path: keys.to_owned(), problem });
     }
     Ok(std::iter::once(keys.join("sealing.key")).chain(former).collect())
@@ -339,8 +355,13 @@ mod tests {
         let keys = folder.keys();
         fs::rename(keys.join("sealing.key"), keys.join("sealing-2025.key")).unwrap();
         let new = SealingKey::generate(&mut randomness());
-        folder::replace_secret(&keys.join("sealing.key"), armour(SEALING_PEM_LABEL, &**new.seed()).as_bytes()).unwrap();
-        let held: Vec<_> = Vault::open(&folder).unwrap().sealing_keys().iter().map(|k| k.public().key_id()).collect();
+        folder::replace_secret(
+            &keys.join("sealing.key"),
+            armour(SEALING_PEM_LABEL, &**new.seed()).as_bytes(),
+        )
+        .unwrap();
+        let held: Vec<_> =
+            Vault::open(&folder).unwrap().sealing_keys().iter().map(|k| k.public().key_id()).collect();
         assert_eq!(held, [new.public().key_id(), old]);
     }
 

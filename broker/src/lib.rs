@@ -3,3 +3,4 @@
 //! [`core`] decides and does no I/O; [`store`] keeps; [`server`] is the shell that joins them to the network.
 
 pub mod core;
+pub mod store;

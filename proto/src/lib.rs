@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod envelope;
 pub mod id;
 pub mod label;
+pub mod log;
 pub mod receipt;
 pub mod refusal;
 pub mod wire;

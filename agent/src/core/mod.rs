@@ -23,8 +23,8 @@ use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::wire::session::Cursor;
 
 pub use effect::{
-    Arrival, Change, Deadline, Draft, Effect, Event, Outcome, Outgoing, OutboxSeq, Place, Queued, Reading, Received,
-    Seen, SessionId, SetAside, Ticket,
+    Arrival, Change, Deadline, Draft, Effect, Event, OutboxSeq, Outcome, Outgoing, Place, Queued, Reading,
+    Received, Seen, SessionId, SetAside, Ticket,
 };
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
 
@@ -54,7 +54,9 @@ pub struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotQueued {
     /// Too many wait already.
-    #[error("{max} notices wait in the outbox, which is all it holds (outbox_max): connect to a broker, or raise the limit in agent.toml")]
+    #[error(
+        "{max} notices wait in the outbox, which is all it holds (outbox_max): connect to a broker, or raise the limit in agent.toml"
+    )]
     Full {
         /// Most that may wait.
         max: usize,
@@ -185,7 +187,9 @@ impl Core {
             Arrival::Again(_) => self.acknowledge(vec![place]),
             Arrival::Notice { received, reply } => {
                 let seen = received.seen();
-                let Some(()) = self.admit(place, seen, now, || received.envelope.envelope().encode()) else { return };
+                let Some(()) = self.admit(place, seen, now, || received.envelope.envelope().encode()) else {
+                    return;
+                };
                 let event = Event::Received(seen.notice_id);
                 self.take_in(place, Some(seen), vec![Change::Receive(received)], reply, event);
             }
@@ -228,7 +232,10 @@ impl Core {
     ) -> Option<()> {
         let reason = match self.seen.check(&seen) {
             Familiar::New if seen.expires_at.plus(EXPIRY_GRACE) >= now => return Some(()),
-            Familiar::New => format!("notice {} expired at {} and was delivered after that", seen.notice_id, seen.expires_at),
+            Familiar::New => format!(
+                "notice {} expired at {} and was delivered after that",
+                seen.notice_id, seen.expires_at
+            ),
             Familiar::Same(None) => {
                 self.acknowledge(vec![place]);
                 return None;
@@ -239,7 +246,9 @@ impl Core {
                 }
                 return None;
             }
-            Familiar::Other => format!("another envelope was taken in before under notice id {}", seen.notice_id),
+            Familiar::Other => {
+                format!("another envelope was taken in before under notice id {}", seen.notice_id)
+            }
         };
         let event = Event::SetAside(reason.clone());
         let aside = SetAside { seen: None, bytes: bytes(), at: now, reason, receipt: None };
@@ -266,7 +275,13 @@ impl Core {
     }
 
     /// The broker's answer to a submission on `session`.
-    pub fn handle_answer(&mut self, session: SessionId, notice_id: NoticeId, answer: BrokerAnswer, now: Timestamp) {
+    pub fn handle_answer(
+        &mut self,
+        session: SessionId,
+        notice_id: NoticeId,
+        answer: BrokerAnswer,
+        now: Timestamp,
+    ) {
         if self.up_session() != Some(session) {
             return;
         }
@@ -385,7 +400,9 @@ impl Core {
 
     fn failures(&self) -> u32 {
         match &self.link {
-            Link::Waiting { failures, .. } | Link::Connecting { failures } | Link::Up { failures, .. } => *failures,
+            Link::Waiting { failures, .. } | Link::Connecting { failures } | Link::Up { failures, .. } => {
+                *failures
+            }
         }
     }
 

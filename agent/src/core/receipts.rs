@@ -72,7 +72,11 @@ impl CountedReceipt {
     ///
     /// # Errors
     /// [`NotCounted`].
-    pub fn of_expiry(signed: SignedReceipt, sent: &SentFacts, directory: &Directory) -> Result<Self, NotCounted> {
+    pub fn of_expiry(
+        signed: SignedReceipt,
+        sent: &SentFacts,
+        directory: &Directory,
+    ) -> Result<Self, NotCounted> {
         signed.verify(directory)?;
         let receipt = signed.receipt();
         if receipt.kind != ReceiptKind::Expired {

@@ -83,7 +83,11 @@ impl Disk {
                     let queued = outgoing.queued(seq);
                     self.replies += usize::from(queued.kind == NoticeKind::Receipt);
                     self.envelopes.insert(queued.notice_id, outgoing.envelope);
-                    assert_eq!(self.outbox.insert(seq, queued), None, "two envelopes in one place of the outbox");
+                    assert_eq!(
+                        self.outbox.insert(seq, queued),
+                        None,
+                        "two envelopes in one place of the outbox"
+                    );
                 }
                 Change::Unqueue { queued, outcome } => {
                     self.outbox.remove(&queued.seq);
@@ -171,7 +175,10 @@ impl Node {
                 let notice_id = stock().incoming[n].0.seen().notice_id;
                 assert_eq!(self.disk.shown.get(&notice_id), Some(&1), "acknowledged before it was durable");
                 let reply = stock().incoming[n].1.envelope.header().notice_id;
-                assert!(self.disk.envelopes.contains_key(&reply), "acknowledged before its receipt was durable");
+                assert!(
+                    self.disk.envelopes.contains_key(&reply),
+                    "acknowledged before its receipt was durable"
+                );
             }
         }
     }
@@ -355,7 +362,9 @@ fn a_passing_refusal_is_retried_after_the_time_asked_for_and_a_lasting_one_never
     node.run_effects();
     node.write();
     assert!(node.disk.outbox.is_empty());
-    assert!(node.events.iter().any(|event| matches!(event, Event::Refused { reason, .. } if reason.contains("RECIPIENT_NOT_CLEARED"))));
+    assert!(node.events.iter().any(
+        |event| matches!(event, Event::Refused { reason, .. } if reason.contains("RECIPIENT_NOT_CLEARED"))
+    ));
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl Store {
         let db = sled::Config::new().path(&engine).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
         let file_path = engine.join("db");
         let opened = File::options().read(true).write(true).open(&file_path);
-        let file = opened.map_err(|source| FileError { action: "open this file", path: file_path, source })?;
+        let file =
+            opened.map_err(|source| FileError { action: "open this file", path: file_path, source })?;
         let store = Self { db, file, path: path.to_owned(), key, _lock: lock };
         store.check_format()?;
         folder::sync_folder(&engine)?;

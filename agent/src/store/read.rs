@@ -103,7 +103,8 @@ impl Store {
     pub fn sent(&self, notice_id: &NoticeId) -> Result<Option<Sent>, StoreError> {
         let Some(record) = self.sent_record(notice_id)? else { return Ok(None) };
         let lapsed = self.db.get(keys::of_notice(keys::LAPSED, notice_id))?;
-        let lapsed_at = lapsed.map(|value| self.number(Some(&value)).map(Timestamp::from_millis)).transpose()?;
+        let lapsed_at =
+            lapsed.map(|value| self.number(Some(&value)).map(Timestamp::from_millis)).transpose()?;
         Ok(Some(Sent {
             record,
             receipts: self.receipts(notice_id)?,

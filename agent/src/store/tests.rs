@@ -17,7 +17,8 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let exchange = Exchange::new(&[("fra/ncb", Classification::Secret), ("ken/ncb", Classification::Secret)]);
+        let exchange =
+            Exchange::new(&[("fra/ncb", Classification::Secret), ("ken/ncb", Classification::Secret)]);
         Self { temp: tempfile::tempdir().unwrap(), key: StoreKey::generate(&mut randomness()), exchange }
     }
 
@@ -92,7 +93,11 @@ fn the_authors_words_are_nowhere_on_disk() {
             }
             files += 1;
             let bytes = std::fs::read(&path).unwrap();
-            assert!(!bytes.windows(8).any(|window| window == b"Invented"), "{} holds content", path.display());
+            assert!(
+                !bytes.windows(8).any(|window| window == b"Invented"),
+                "{} holds content",
+                path.display()
+            );
         }
     }
     assert!(files >= 2, "the store's files were not found");
@@ -129,8 +134,13 @@ fn an_accepted_notice_leaves_the_outbox_and_keeps_its_receipt() {
     let digests = (envelope.header_digest(), envelope.header_digest());
     let id = envelope.header().notice_id;
     let directory = case.exchange.directory();
-    let answer =
-        crate::core::BrokerAnswer::new(signed.signed().clone(), &case.exchange.broker(), id, digests, &directory);
+    let answer = crate::core::BrokerAnswer::new(
+        signed.signed().clone(),
+        &case.exchange.broker(),
+        id,
+        digests,
+        &directory,
+    );
     let outcome = Box::new(Outcome::Answered(answer.unwrap()));
     store.apply([&Change::Unqueue { queued: outgoing.queued(OutboxSeq(0)), outcome }]).unwrap();
     assert!(store.memory().unwrap().outbox.is_empty());

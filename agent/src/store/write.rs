@@ -9,7 +9,7 @@ use valise_proto::receipt::SignedReceipt;
 
 use super::records::{AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord};
 use super::{Store, StoreError, keys};
-use crate::core::{Change, Outcome, Outgoing, OutboxSeq, Queued, Received, Seen, SetAside, is_for_officers};
+use crate::core::{Change, OutboxSeq, Outcome, Outgoing, Queued, Received, Seen, SetAside, is_for_officers};
 
 /// Longest value of one record. sled writes pages above 128 KiB to files of their own, which its flush does not cover;
 /// a page splits at 17 items, so 17 values of this length stay below that.

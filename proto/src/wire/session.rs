@@ -387,7 +387,7 @@ pub enum Answer {
     /// The directory and CRLs in force.
     Publication(Publication),
     /// What it knows of an envelope.
-    NoticeStatus(NoticeStatus),
+    NoticeStatus(Box<NoticeStatus>),
     /// The question was refused.
     Refusal(Refusal),
 }
@@ -426,7 +426,7 @@ impl Answer {
         let message: pb::Answer = decode("answer", frame)?;
         Ok(match required("answer", message.kind)? {
             Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)?),
-            Kind::NoticeStatus(status) => Self::NoticeStatus(status_from_pb(status)?),
+            Kind::NoticeStatus(status) => Self::NoticeStatus(Box::new(status_from_pb(status)?)),
             Kind::Refusal(refusal) => Self::Refusal(refusal_from_pb(refusal)?),
         })
     }

@@ -1,0 +1,117 @@
+//! Errors of the local API: a status, a word for programs, a sentence for people, and all mistakes at once.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use valise_proto::directory::DirectoryError;
+use valise_proto::envelope::OpenError;
+use valise_proto::id::NoticeId;
+use valise_proto::refusal::Refusal;
+
+use super::types::{ErrorBody, ErrorFacts};
+use crate::compose::{ComposeError, Mistake};
+use crate::core::NotQueued;
+use crate::node::{Gone, SendError};
+use crate::store::StoreError;
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    facts: ErrorFacts,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Self {
+        let facts = ErrorFacts { code: code.to_owned(), message: message.to_string(), mistakes: Vec::new() };
+        Self { status, facts }
+    }
+
+    pub(super) fn unknown_notice(notice_id: &NoticeId) -> Self {
+        let message = format!(
+            "there is no notice {notice_id} here; `valise-agent inbox` and `valise-agent status` list those there are"
+        );
+        Self::new(StatusCode::NOT_FOUND, "UNKNOWN_NOTICE", message)
+    }
+
+    pub(super) fn bad_request(message: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub(super) fn internal(message: impl std::fmt::Display) -> Self {
+        tracing::error!(error = %message, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", message)
+    }
+
+    fn with(mut self, mistakes: Vec<Mistake>) -> Self {
+        self.facts.mistakes = mistakes;
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(ErrorBody { error: self.facts })).into_response()
+    }
+}
+
+impl From<ComposeError> for ApiError {
+    fn from(error: ComposeError) -> Self {
+        let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+        match error {
+            ComposeError::Mistakes(mistakes) => {
+                Self::new(unprocessable, "INVALID_NOTICE", "the notice cannot be sent as it is")
+                    .with(mistakes)
+            }
+            ComposeError::Directory(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "DIRECTORY_STALE", error)
+            }
+            ComposeError::NotListed(_) | ComposeError::Kind { .. } | ComposeError::Classification { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "NOT_CLEARED_TO_ORIGINATE", error)
+            }
+            ComposeError::Seal(_) => Self::new(unprocessable, "INVALID_NOTICE", error),
+            ComposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", error),
+        }
+    }
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        let code = match error {
+            SendError::NotQueued(NotQueued::Full { .. }) => "OUTBOX_FULL",
+            SendError::NotQueued(NotQueued::Stopping) | SendError::Gone(_) => "STOPPING",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error)
+    }
+}
+
+impl From<Gone> for ApiError {
+    fn from(error: Gone) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "STOPPING", error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<DirectoryError> for ApiError {
+    fn from(error: DirectoryError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = format!("the stored notice does not verify and is not shown: {refusal}");
+        Self::new(StatusCode::CONFLICT, "NOT_VERIFIED", message)
+    }
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        Self::new(StatusCode::CONFLICT, "CANNOT_OPEN", error)
+    }
+}

@@ -1,0 +1,136 @@
+//! The local API: HTTP and JSON on a Unix socket that only the node's user can open.
+//!
+//! Claimed: whoever can reach the socket may do everything the agency may; so its mode is 0600, and it lies in the data
+//! folder. Bodies are bounded before they are read.
+
+mod error;
+mod handlers;
+pub mod types;
+mod views;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use thiserror::Error;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use self::error::ApiError;
+use crate::node::Desk;
+
+/// Longest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The socket cannot be opened. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Another node listens there.
+    #[error("{} answers already: another valise-agent runs there", .0.display())]
+    InUse(PathBuf),
+    /// Something else lies there.
+    #[error("{} is not a socket: move it away, or set another `socket` in agent.toml", .0.display())]
+    NotASocket(PathBuf),
+    /// The operating system.
+    #[error("{path}: cannot listen: {source}", path = path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An open socket, which is removed when it is no longer served.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Opens the socket. One left by a node that was killed is replaced; one that answers is not.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn listen(path: &Path) -> Result<Listener, ListenError> {
+    let refused = |source| ListenError::Io { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(ListenError::NotASocket(path.to_owned())),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(ListenError::InUse(path.to_owned())),
+        Ok(_) => fs::remove_file(path).map_err(refused)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(refused(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
+    Ok(Listener { listener, path: path.to_owned() })
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // If it cannot be removed, the next start replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Serves the API until `cancel`.
+pub(crate) async fn serve(listener: Listener, desk: Desk, cancel: CancellationToken) {
+    let router = router(desk);
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let service = hyper_util::service::TowerToHyperService::new(router.clone());
+                let cancel = cancel.clone();
+                connections.spawn(async move {
+                    let io = hyper_util::rt::TokioIo::new(stream);
+                    let served = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+                    tokio::select! {
+                        () = cancel.cancelled() => {}
+                        // A caller that breaks off is nothing to report.
+                        _ = served => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the local API cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/v1/preview", post(handlers::preview))
+        .route("/v1/notices", post(handlers::send))
+        .route("/v1/notices/{id}", get(handlers::show))
+        .route("/v1/notices/{id}/read", post(handlers::read))
+        .route("/v1/inbox", get(handlers::inbox))
+        .route("/v1/status", get(handlers::status))
+        .route("/v1/status/{id}", get(handlers::notice_status))
+        .route("/v1/directory", get(handlers::directory))
+        .fallback(unknown_path)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(desk)
+}
+
+async fn unknown_path() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "UNKNOWN_PATH",
+        "the local API has no such path; paths begin with /v1/",
+    )
+}

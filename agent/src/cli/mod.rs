@@ -1,0 +1,244 @@
+//! The command line. All but `init`, `join`, `run` and the like talk to the running node over its socket.
+//!
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 the node is not running.
+
+mod client;
+mod local;
+mod remote;
+mod render;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use valise_proto::id::{AgencyId, NoticeId, TrustDomain};
+
+use self::client::ClientError;
+use crate::folder::Folder;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_MISTAKES: u8 = 2;
+const EXIT_NOT_RUNNING: u8 = 3;
+
+/// The agency's node of a Valise exchange: composes, signs, seals and sends notices; receives, verifies and opens them.
+#[derive(Debug, Parser)]
+#[command(name = "valise-agent", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The node's data folder
+    #[arg(long, global = true, env = "VALISE_AGENT_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the agency's keys and its enrolment request
+    Init {
+        /// The exchange to join
+        #[arg(long, value_name = "DOMAIN")]
+        trust_domain: TrustDomain,
+        /// The agency, such as fra/ncb
+        #[arg(long, value_name = "STATE/UNIT")]
+        agency: AgencyId,
+        /// Write a copy of the request here
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Install the enrolment bundle that the authority sent back
+    Join {
+        /// The bundle
+        #[arg(value_name = "BUNDLE.pem")]
+        bundle: PathBuf,
+        /// The fingerprint that the authority read out by telephone
+        #[arg(long, value_name = "FINGERPRINT", conflicts_with = "yes_i_compared_the_fingerprint")]
+        fingerprint: Option<String>,
+        /// The fingerprint was compared with the authority's before
+        #[arg(long)]
+        yes_i_compared_the_fingerprint: bool,
+    },
+    /// Run the node
+    Run {
+        /// Configuration file; otherwise agent.toml in the data folder, if it is there
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Do not connect; compose and queue only
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Check a configuration file and tell all its mistakes
+    CheckConfig {
+        /// Configuration file; otherwise agent.toml in the data folder
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show who would be able to read what, without sending
+    Preview {
+        /// The notice, JSON; `-` reads standard input
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+    },
+    /// Seal, sign and queue a notice
+    Send {
+        /// The notice, JSON; `-` reads standard input
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+        /// Wait for the broker's answer, or for every recipient's
+        #[arg(long, value_name = "WHAT")]
+        wait: Option<Wait>,
+        /// How long to wait, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=600))]
+        timeout: u64,
+    },
+    /// List received notices, newest first
+    Inbox {
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_name = "COUNT")]
+        limit: usize,
+    },
+    /// Show what the header of a notice tells, and its receipts
+    Show {
+        /// The notice
+        id: NoticeId,
+    },
+    /// Open a received notice; its originator is told who read it
+    Read {
+        /// The notice
+        id: NoticeId,
+        /// The officer who reads
+        #[arg(long, value_name = "NAME")]
+        officer: String,
+    },
+    /// Show how the node is, or what became of a notice sent from here
+    Status {
+        /// The notice
+        id: Option<NoticeId>,
+    },
+    /// Show who takes part in the exchange
+    Directory,
+    /// Print the JSON Schema of a notice
+    Schema,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `send` may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// The broker's answer
+    Accepted,
+    /// Every recipient's answer
+    Delivered,
+}
+
+impl Wait {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
+/// How a command ended, where not well.
+#[derive(Debug)]
+enum Ended {
+    /// Refused or failed.
+    Failed(anyhow::Error),
+    /// The command or its input has mistakes.
+    Mistakes(anyhow::Error),
+    /// The node said no, or is not there.
+    Client(ClientError),
+    /// Everything was printed already; only the exit code is left to say.
+    Told(u8),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+type Outcome = Result<(), Ended>;
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.common.json;
+    let (error, code) = match run(cli) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Ended::Told(code)) => return ExitCode::from(code),
+        Err(Ended::Failed(error)) => (format!("{error:#}"), EXIT_FAILED),
+        Err(Ended::Mistakes(error)) => (format!("{error:#}"), EXIT_MISTAKES),
+        Err(Ended::Client(error)) => {
+            let code = error.exit_code();
+            if json && let Some(body) = error.body() {
+                println!("{body}");
+                return ExitCode::from(code);
+            }
+            (render::client_error(&error), code)
+        }
+    };
+    if json {
+        println!("{}", serde_json::json!({ "error": { "code": "FAILED", "message": error } }));
+    } else {
+        eprintln!("valise-agent: {error}");
+    }
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli) -> Outcome {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Init { trust_domain, agency, out } => {
+            local::init(&common, &common.folder()?, trust_domain, agency, out.as_deref())
+        }
+        Command::Join { bundle, fingerprint, yes_i_compared_the_fingerprint } => {
+            let compared = match fingerprint {
+                Some(fingerprint) => local::Compared::With(fingerprint),
+                None if yes_i_compared_the_fingerprint => local::Compared::Before,
+                None => local::Compared::AskNow,
+            };
+            local::join(&common, &common.folder()?, &bundle, &compared)
+        }
+        Command::Run { config, offline } => local::run(&common, config.as_deref(), offline),
+        Command::CheckConfig { config } => local::check_config(&common, config.as_deref()),
+        Command::Schema => local::schema(),
+        Command::Completions { shell } => {
+            local::completions(shell);
+            Ok(())
+        }
+        Command::Preview { file } => remote::preview(&common, &file),
+        Command::Send { file, wait, timeout } => remote::send(&common, &file, wait, timeout),
+        Command::Inbox { limit } => remote::inbox(&common, limit),
+        Command::Show { id } => remote::show(&common, &id),
+        Command::Read { id, officer } => remote::read(&common, &id, officer),
+        Command::Status { id: None } => remote::status(&common),
+        Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
+        Command::Directory => remote::directory(&common),
+    }
+}
+
+impl Common {
+    fn folder(&self) -> Result<Folder, Ended> {
+        let data = self.data.as_ref().ok_or_else(|| {
+            Ended::Mistakes(anyhow::anyhow!(
+                "name the node's data folder: --data DIR, or set VALISE_AGENT_DATA"
+            ))
+        })?;
+        Ok(Folder::new(data))
+    }
+}

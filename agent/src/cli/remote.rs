@@ -1,0 +1,135 @@
+//! Commands that ask the running node.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+use bytes::Bytes;
+use valise_proto::id::NoticeId;
+
+use super::client::Client;
+use super::{Common, EXIT_FAILED, EXIT_MISTAKES, Ended, Outcome, Wait, render};
+use crate::api::BODY_BYTES_MAX;
+use crate::api::types::{
+    DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReadRequest,
+};
+use crate::compose::preview::Preview;
+use crate::folder;
+
+/// Reads a notice from a file or, for `-`, from standard input.
+fn notice(file: &Path) -> Result<Bytes, Ended> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        let room = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        std::io::stdin().lock().take(room).read_to_end(&mut bytes).context("standard input")?;
+        if bytes.len() > BODY_BYTES_MAX {
+            let error =
+                anyhow::anyhow!("standard input has more than the {BODY_BYTES_MAX} bytes a notice may have");
+            return Err(Ended::Mistakes(error));
+        }
+        bytes
+    } else {
+        folder::read(file, BODY_BYTES_MAX).map_err(|error| Ended::Mistakes(error.into()))?
+    };
+    Ok(bytes.into())
+}
+
+pub(super) fn preview(common: &Common, file: &Path) -> Outcome {
+    let preview: Preview = Client::new(common)?.post("/v1/preview", notice(file)?)?;
+    if common.json {
+        render::json(&preview)?;
+    } else {
+        print!("{}", render::preview(&preview));
+    }
+    if preview.mistakes.is_empty() { Ok(()) } else { Err(Ended::Told(EXIT_MISTAKES)) }
+}
+
+pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u64) -> Outcome {
+    let client = Client::new(common)?;
+    let queued: Queued = client.post("/v1/notices", notice(file)?)?;
+    let Some(wait) = wait else {
+        if common.json {
+            return render::json(&queued);
+        }
+        print!("{}", render::queued(&queued));
+        return Ok(());
+    };
+    if !common.json {
+        print!("{}", render::queued(&queued));
+    }
+    let path = format!("/v1/status/{}?wait={}&timeout={timeout}", queued.notice_id, wait.as_str());
+    let status: NoticeStatus = client.get(&path)?;
+    if common.json {
+        render::json(&status)?;
+    } else {
+        print!("{}", render::notice_status(&status));
+    }
+    let delivered = || status.recipients.iter().all(|recipient| recipient.state != "PENDING");
+    let done = status.state == "ACCEPTED" && (wait == Wait::Accepted || delivered());
+    if done {
+        return Ok(());
+    }
+    if !common.json && status.state == "QUEUED" {
+        eprintln!(
+            "valise-agent: not {} within {timeout} seconds; it stays queued and goes out by itself",
+            wait.as_str()
+        );
+    }
+    Err(Ended::Told(EXIT_FAILED))
+}
+
+pub(super) fn inbox(common: &Common, limit: usize) -> Outcome {
+    let inbox: Vec<InboxEntry> = Client::new(common)?.get(&format!("/v1/inbox?limit={limit}"))?;
+    if common.json {
+        return render::json(&inbox);
+    }
+    print!("{}", render::inbox(&inbox));
+    Ok(())
+}
+
+pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
+    let notice: NoticeFacts = Client::new(common)?.get(&format!("/v1/notices/{id}"))?;
+    if common.json {
+        return render::json(&notice);
+    }
+    print!("{}", render::notice(&notice));
+    Ok(())
+}
+
+pub(super) fn read(common: &Common, id: &NoticeId, officer: String) -> Outcome {
+    let request = serde_json::to_vec(&ReadRequest { officer })?;
+    let opened: OpenedNotice =
+        Client::new(common)?.post(&format!("/v1/notices/{id}/read"), request.into())?;
+    if common.json {
+        return render::json(&opened);
+    }
+    print!("{}", render::opened(&opened));
+    Ok(())
+}
+
+pub(super) fn status(common: &Common) -> Outcome {
+    let status: NodeStatus = Client::new(common)?.get("/v1/status")?;
+    if common.json {
+        return render::json(&status);
+    }
+    print!("{}", render::node_status(&status));
+    Ok(())
+}
+
+pub(super) fn notice_status(common: &Common, id: &NoticeId) -> Outcome {
+    let status: NoticeStatus = Client::new(common)?.get(&format!("/v1/status/{id}"))?;
+    if common.json {
+        return render::json(&status);
+    }
+    print!("{}", render::notice_status(&status));
+    Ok(())
+}
+
+pub(super) fn directory(common: &Common) -> Outcome {
+    let directory: DirectoryView = Client::new(common)?.get("/v1/directory")?;
+    if common.json {
+        return render::json(&directory);
+    }
+    print!("{}", render::directory(&directory));
+    Ok(())
+}

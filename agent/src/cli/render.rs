@@ -1,0 +1,329 @@
+//! What people read: plain tables.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::client::ClientError;
+use super::{Ended, Outcome};
+use crate::api::types::{
+    DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
+};
+use crate::compose::Mistake;
+use crate::compose::preview::Preview;
+
+pub(super) fn json(value: &impl Serialize) -> Outcome {
+    println!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?);
+    Ok(())
+}
+
+/// Rows of cells, each column as wide as its widest cell, two spaces apart.
+struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new<const N: usize>(head: [&str; N]) -> Self {
+        Self { rows: vec![head.map(ToOwned::to_owned).to_vec()] }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let wide = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..columns).map(wide).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines of "name  value".
+struct Facts(String);
+
+impl Facts {
+    fn new() -> Self {
+        Self(String::new())
+    }
+
+    fn line(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{name:<14}{value}");
+        self
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<impl std::fmt::Display>) -> &mut Self {
+        if let Some(value) = value {
+            self.line(name, value);
+        }
+        self
+    }
+
+    fn text(&mut self, text: impl std::fmt::Display) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{text}");
+        self
+    }
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn joined(values: &[impl ToString]) -> String {
+    let words: Vec<_> = values.iter().map(ToString::to_string).collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+pub(super) fn client_error(error: &ClientError) -> String {
+    match error {
+        ClientError::Refused(facts) if !facts.mistakes.is_empty() => {
+            format!("{}:\n{}", facts.message, mistakes(&facts.mistakes))
+        }
+        ClientError::Refused(_) | ClientError::NotRunning { .. } | ClientError::Answer(_) => {
+            error.to_string()
+        }
+    }
+}
+
+fn mistakes(mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
+    lines.join("\n")
+}
+
+pub(super) fn preview(preview: &Preview) -> String {
+    let mut facts = Facts::new();
+    facts
+        .line("Kind", &preview.kind)
+        .line("Precedence", &preview.precedence)
+        .line("Label", &preview.label)
+        .text("");
+    for portion in &preview.portions {
+        facts.text(format!("Portion {}: {} ({})", portion.index, portion.label, portion.holds));
+    }
+    facts.text("");
+    let mut table = Table { rows: Vec::new() };
+    let mut head = vec!["RECIPIENT".to_owned()];
+    head.extend(preview.portions.iter().map(|portion| format!("{}: {}", portion.index, portion.label)));
+    head.push("BECAUSE".to_owned());
+    table.row(head);
+    for recipient in &preview.recipients {
+        let mut cells = vec![recipient.agency.to_string()];
+        for portion in &preview.portions {
+            let access = recipient.access.iter().find(|access| access.portion == portion.index);
+            cells.push(access.map_or("-", |access| if access.allowed { "yes" } else { "no" }).to_owned());
+        }
+        cells.push(recipient.reasons.join("; "));
+        table.row(cells);
+    }
+    facts.text(table);
+    for recipient in &preview.recipients {
+        for access in &recipient.access {
+            if let Some(denial) = &access.denial {
+                facts.text(format!("{} cannot read portion {}: {denial}", recipient.agency, access.portion));
+            }
+        }
+    }
+    if !preview.omissions.is_empty() {
+        facts.text("").text("Left out (kept in your records, never sent):");
+        for omission in &preview.omissions {
+            facts.text(format!("  {}: {}", omission.state, omission.reason));
+        }
+    }
+    facts.text("").text(&preview.warning);
+    if !preview.mistakes.is_empty() {
+        facts.text("").text("It cannot be sent as it is:").text(mistakes(&preview.mistakes));
+    }
+    facts.0
+}
+
+pub(super) fn queued(queued: &Queued) -> String {
+    let mut facts = Facts::new();
+    facts
+        .line("Notice", queued.notice_id)
+        .line("Label", &queued.label)
+        .line("Precedence", queued.precedence)
+        .line("Recipients", joined(&queued.recipients))
+        .line("Expires", queued.expires_at)
+        .maybe("Respond by", queued.respond_by)
+        .text("Signed, sealed and queued; it is on stable storage.");
+    facts.0
+}
+
+pub(super) fn inbox(inbox: &[InboxEntry]) -> String {
+    if inbox.is_empty() {
+        return "No notices have arrived.\n".to_owned();
+    }
+    let mut table = Table::new(["NOTICE", "RECEIVED", "FROM", "KIND", "PRECEDENCE", "LABEL", "READ BY"]);
+    for entry in inbox {
+        table.row(vec![
+            entry.notice_id.to_string(),
+            entry.received_at.to_string(),
+            entry.originator.to_string(),
+            entry.kind.to_string(),
+            entry.precedence.to_string(),
+            entry.label.clone(),
+            or_dash(entry.read.as_ref().map(|read| &read.officer)),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(super) fn notice(notice: &NoticeFacts) -> String {
+    let mut facts = Facts::new();
+    facts
+        .line("Notice", notice.notice_id)
+        .line("Kind", notice.kind)
+        .line("Label", &notice.label)
+        .line("From", &notice.originator)
+        .line("To", joined(&notice.recipients))
+        .line("Precedence", notice.precedence)
+        .line("Created", notice.created_at)
+        .line("Expires", notice.expires_at)
+        .maybe("Respond by", notice.respond_by)
+        .maybe("In reply to", notice.in_reply_to)
+        .maybe("Supersedes", notice.supersedes)
+        .maybe("Withdraws", notice.withdraws)
+        .line("Header digest", notice.header_digest)
+        .maybe("Read by", notice.read.as_ref().map(|read| format!("{} at {}", read.officer, read.at)))
+        .text("");
+    let mut table = Table::new(["PORTION", "LABEL", "BYTES", "HELD"]);
+    for portion in &notice.portions {
+        let held = if portion.held { "yes" } else { "withheld" };
+        table.row(vec![
+            portion.index.to_string(),
+            portion.label.clone(),
+            portion.bytes.to_string(),
+            held.to_owned(),
+        ]);
+    }
+    facts.text(table);
+    if !notice.receipts.is_empty() {
+        facts.text(receipts(&notice.receipts));
+    }
+    facts.0
+}
+
+fn receipts(receipts: &[ReceiptFacts]) -> Table {
+    let mut table = Table::new(["RECEIPT", "AT", "BY", "OFFICER", "REASON"]);
+    for receipt in receipts {
+        let about = receipt.recipient.as_ref().map(|agency| format!("for {agency}"));
+        table.row(vec![
+            receipt.kind.clone(),
+            receipt.at.to_string(),
+            receipt.issuer.clone(),
+            or_dash(receipt.officer.as_ref()),
+            or_dash(receipt.reason.clone().or(about)),
+        ]);
+    }
+    table
+}
+
+pub(super) fn opened(opened: &OpenedNotice) -> String {
+    let mut facts = Facts::new();
+    facts.text(notice(&opened.notice));
+    for portion in &opened.opened {
+        facts.text(format!("Portion {}: {}", portion.index, portion.label));
+        facts.text(serde_json::to_string_pretty(&portion.parts).unwrap_or_default()).text("");
+    }
+    for portion in opened.notice.portions.iter().filter(|portion| !portion.held) {
+        facts.text(format!("Portion {} was withheld from you: {}", portion.index, portion.label));
+    }
+    facts.0
+}
+
+pub(super) fn node_status(status: &NodeStatus) -> String {
+    let mut facts = Facts::new();
+    let connection = &status.connection;
+    let connected = match (&connection.broker, &connection.endpoint, &connection.since) {
+        (Some(broker), Some(endpoint), Some(since)) => format!("{broker} at {endpoint} since {since}"),
+        _ => format!("none: {}", or_dash(connection.reason.as_ref())),
+    };
+    facts
+        .line("Agency", format!("{} of {}", status.agency, status.trust_domain))
+        .line("Connection", connected)
+        .line(
+            "Directory",
+            format!("version {}, valid until {}", status.directory.version, status.directory.expires_at),
+        )
+        .maybe("", status.directory.stale.as_ref().map(|why| format!("NOT IN FORCE: {why}")))
+        .line("Outbox", format!("{} not yet accepted", status.outbox));
+    if !status.sent.is_empty() {
+        let mut table = Table::new(["SENT", "CREATED", "KIND", "PRECEDENCE", "LABEL", "STATE"]);
+        for sent in &status.sent {
+            table.row(vec![
+                sent.notice_id.to_string(),
+                sent.created_at.to_string(),
+                sent.kind.to_string(),
+                sent.precedence.to_string(),
+                sent.label.clone(),
+                sent.state.clone(),
+            ]);
+        }
+        facts.text("").text(table);
+    }
+    for aside in &status.set_aside {
+        facts.text(format!("Set aside at {}: {}", aside.at, aside.reason));
+    }
+    facts.0
+}
+
+pub(super) fn notice_status(status: &NoticeStatus) -> String {
+    let mut facts = Facts::new();
+    let since = status.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    facts.line("Notice", status.notice_id).line("State", format!("{}{since}", status.state));
+    facts.maybe("Reason", status.reason.as_ref());
+    let over = if status.deadline_passed { " (over)" } else { "" };
+    facts.maybe("Respond by", status.respond_by.map(|at| format!("{at}{over}"))).text("");
+    let mut table = Table::new(["RECIPIENT", "STATE", "AT", "OFFICER", "REASON"]);
+    for recipient in &status.recipients {
+        if recipient.steps.is_empty() {
+            table.row(vec![recipient.agency.to_string(), recipient.state.clone()]);
+        }
+        for (turn, step) in recipient.steps.iter().enumerate() {
+            let name = if turn == 0 { recipient.agency.to_string() } else { String::new() };
+            let (officer, reason) = (or_dash(step.officer.as_ref()), or_dash(step.reason.as_ref()));
+            table.row(vec![name, step.kind.clone(), step.at.to_string(), officer, reason]);
+        }
+    }
+    facts.text(table);
+    facts.0
+}
+
+pub(super) fn directory(view: &DirectoryView) -> String {
+    let mut facts = Facts::new();
+    facts.line("Exchange", format!("{} (policy {})", view.trust_domain, view.policy)).line(
+        "Version",
+        format!("{}, issued {}, valid until {}", view.version, view.issued_at, view.expires_at),
+    );
+    for broker in &view.brokers {
+        facts.line("Broker", format!("{} at {}", broker.name, joined(&broker.endpoints)));
+    }
+    let mut table = Table::new(["AGENCY", "NAME", "FUNCTIONS", "STATUS", "CONTACT POINT", "CLEARANCE"]);
+    for agency in &view.agencies {
+        table.row(vec![
+            agency.id.to_string(),
+            agency.name.clone(),
+            joined(&agency.functions),
+            agency.status.clone(),
+            if agency.contact_point { "yes" } else { "no" }.to_owned(),
+            agency.clearance.clone(),
+        ]);
+    }
+    facts.text("").text(table);
+    facts.0
+}

@@ -1,0 +1,152 @@
+//! Who receives a notice, and which portions each recipient may access.
+
+use std::sync::Arc;
+
+use valise_proto::directory::{AgencyEntry, AgencyStatus, Directory};
+use valise_proto::envelope::{PlainPortion, PortionIndex};
+use valise_proto::id::{AgencyId, Timestamp};
+use valise_proto::label::{Denial, may_access};
+use zeroize::Zeroizing;
+
+use super::content::{Content, Mistake};
+use super::{ComposeError, Draft};
+use crate::node::office::Office;
+
+/// One recipient and the decision about each portion.
+#[derive(Clone, Debug)]
+pub struct Addressee {
+    /// Who.
+    pub agency: AgencyId,
+    /// Why it is addressed.
+    pub reasons: Vec<String>,
+    /// Portions it may access, in order.
+    pub permitted: Vec<PortionIndex>,
+    /// Portions it may not access, and which rule says so.
+    pub denied: Vec<(PortionIndex, Denial)>,
+}
+
+/// A notice whose recipients and their access are settled by the directory held here.
+pub struct Addressed {
+    pub(super) content: Content,
+    pub(super) json: Zeroizing<Vec<u8>>,
+    pub(super) portions: Vec<PlainPortion>,
+    pub(super) addressees: Vec<Addressee>,
+    pub(super) directory: Arc<Directory>,
+}
+
+pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
+    let directory = office.directory();
+    directory.check_fresh(now)?;
+    let Draft { content, json } = draft;
+    let portions = content.portions(&directory).map_err(ComposeError::Mistakes)?;
+    check_origination(office.agency(), &directory, &content, &portions)?;
+    let addressed = content.addressees(office.agency(), &directory).map_err(ComposeError::Mistakes)?;
+    let decide = |(agency, reasons): (AgencyId, Vec<String>)| {
+        let (permitted, denied) = match directory.agency(&agency) {
+            Some(entry) => decide(entry, &portions),
+            None => (Vec::new(), Vec::new()),
+        };
+        Addressee { agency, reasons, permitted, denied }
+    };
+    let addressees = addressed.into_iter().map(decide).collect();
+    Ok(Addressed { content, json, portions, addressees, directory })
+}
+
+fn check_origination(
+    me: &AgencyId,
+    directory: &Directory,
+    content: &Content,
+    portions: &[PlainPortion],
+) -> Result<(), ComposeError> {
+    let entry = directory.agency(me).filter(|entry| entry.status == AgencyStatus::Active);
+    let entry = entry.ok_or_else(|| ComposeError::NotListed(me.clone()))?;
+    let origination = &entry.origination;
+    if !origination.kinds.contains(&content.kind()) {
+        let allowed = list(origination.kinds.iter());
+        return Err(ComposeError::Kind { agency: me.clone(), kind: content.kind(), allowed });
+    }
+    for portion in portions {
+        let classification = portion.label.classification;
+        if !origination.classifications.contains(&classification) {
+            let allowed = list(origination.classifications.iter());
+            return Err(ComposeError::Classification { agency: me.clone(), classification, allowed });
+        }
+    }
+    Ok(())
+}
+
+fn list(values: impl Iterator<Item = impl ToString>) -> String {
+    let words: Vec<_> = values.map(|value| value.to_string()).collect();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+/// The first of the three access decisions (G3).
+fn decide(
+    entry: &AgencyEntry,
+    portions: &[PlainPortion],
+) -> (Vec<PortionIndex>, Vec<(PortionIndex, Denial)>) {
+    let (mut permitted, mut denied) = (Vec::new(), Vec::new());
+    for (index, portion) in portions.iter().enumerate() {
+        // More portions than an index can count are refused when they are sealed.
+        let Some(index) = PortionIndex::new(index) else { break };
+        match may_access(&entry.clearance, &portion.label) {
+            Ok(()) => permitted.push(index),
+            Err(denial) => denied.push((index, denial)),
+        }
+    }
+    (permitted, denied)
+}
+
+impl Addressed {
+    /// Who receives it.
+    #[must_use]
+    pub fn addressees(&self) -> &[Addressee] {
+        &self.addressees
+    }
+
+    /// Why it cannot be sealed: recipients that are unknown, suspended, without a key, or cleared for nothing.
+    #[must_use]
+    pub fn mistakes(&self, now: Timestamp) -> Vec<Mistake> {
+        let mut mistakes: Vec<_> =
+            self.addressees.iter().filter_map(|addressee| self.mistake_of(addressee, now)).collect();
+        if self.addressees.is_empty() {
+            mistakes.push(Mistake::new(
+                "recipients",
+                "",
+                "nobody would receive this notice: name a recipient",
+            ));
+        }
+        mistakes
+    }
+
+    fn mistake_of(&self, addressee: &Addressee, now: Timestamp) -> Option<Mistake> {
+        let Addressee { agency, permitted, denied, .. } = addressee;
+        let mistake = |rule: String| Some(Mistake::new("recipients", agency, &rule));
+        let Some(entry) = self.directory.agency(agency) else {
+            return mistake(format!(
+                "{agency} is not in the directory (version {})",
+                self.directory.version()
+            ));
+        };
+        if entry.status == AgencyStatus::Suspended {
+            return mistake(format!(
+                "{agency} is suspended: leave it out, with an omission if paragraph 3 names its State"
+            ));
+        }
+        if entry.sealing_key_at(now).is_none() {
+            return mistake(format!(
+                "the directory lists no sealing key for {agency} at {now}: ask the authority"
+            ));
+        }
+        if permitted.is_empty() {
+            let denials: Vec<_> =
+                denied.iter().map(|(index, denial)| format!("portion {index}: {denial}")).collect();
+            let rule = format!(
+                "{agency} may access no portion ({}); lower a label or leave it out",
+                denials.join("; ")
+            );
+            return mistake(rule);
+        }
+        None
+    }
+}

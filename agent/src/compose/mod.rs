@@ -1,0 +1,179 @@
+//! From the author's JSON to a signed envelope, each step a type: [`Draft`] → [`Addressed`] → [`Sealed`] → [`Signed`].
+//!
+//! Claimed: a portion's key is wrapped only for recipients whose clearance permits that portion (G3, the first of the
+//! three decisions), and a notice leaves only if every recipient is on the directory, active and able to read some
+//! of it. It holds because [`Addressed`] is where the decision is made and the only thing that can be sealed.
+
+mod addressing;
+pub mod content;
+pub mod preview;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use valise_proto::directory::{Directory, DirectoryError};
+use valise_proto::envelope::{Envelope, HeaderDraft, NoticeKind, SealError, SealFor, seal};
+use valise_proto::id::{AgencyId, Timestamp};
+use valise_proto::label::Classification;
+use zeroize::Zeroizing;
+
+pub use addressing::{Addressed, Addressee};
+pub use content::Mistake;
+
+use crate::clock::{new_notice_id, randomness};
+use crate::core::{Draft as DraftBytes, Outgoing};
+use crate::node::office::Office;
+
+/// Why a notice was not composed. Nothing was stored or sent.
+#[derive(Debug, Error)]
+pub enum ComposeError {
+    /// What the author wrote, and who it is for: all mistakes at once.
+    #[error("{}", sentence(.0))]
+    Mistakes(Vec<Mistake>),
+    /// The directory is not to be acted upon.
+    #[error(
+        "{0}; start the node with a connection to a broker, or have the authority send a new bundle and run `valise-agent join`"
+    )]
+    Directory(#[from] DirectoryError),
+    /// This agency is not on the directory.
+    #[error("{0} is not in the directory, or is suspended: it cannot send; ask the authority")]
+    NotListed(AgencyId),
+    /// This agency may not send this kind of notice.
+    #[error("{agency} may not originate {kind} notices by the directory; it may originate: {allowed}")]
+    Kind {
+        /// This agency.
+        agency: AgencyId,
+        /// The kind.
+        kind: NoticeKind,
+        /// What it may originate.
+        allowed: String,
+    },
+    /// This agency may not originate a portion's classification.
+    #[error(
+        "{agency} may not originate {classification} portions by the directory; it may originate: {allowed}"
+    )]
+    Classification {
+        /// This agency.
+        agency: AgencyId,
+        /// The classification.
+        classification: Classification,
+        /// What it may originate.
+        allowed: String,
+    },
+    /// It cannot be sealed.
+    #[error("the notice cannot be sealed: {0}")]
+    Seal(#[from] SealError),
+    /// It is too large.
+    #[error("the envelope would be {len} bytes; at most {max} are carried")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+fn sentence(mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    format!("the notice cannot be sent as it is: {}", lines.join("; "))
+}
+
+/// What the author wrote, found to be a notice.
+pub struct Draft {
+    content: content::Content,
+    json: Zeroizing<Vec<u8>>,
+}
+
+impl Draft {
+    /// Reads the author's JSON.
+    ///
+    /// # Errors
+    /// [`ComposeError::Mistakes`], all of them.
+    pub fn read(json: Zeroizing<Vec<u8>>, now: Timestamp) -> Result<Self, ComposeError> {
+        let content = content::read(&json, now).map_err(ComposeError::Mistakes)?;
+        Ok(Self { content, json })
+    }
+
+    /// Works out who receives it and which portions each of them may access.
+    ///
+    /// # Errors
+    /// [`ComposeError`].
+    pub fn address(self, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
+        addressing::address(self, office, now)
+    }
+}
+
+/// A notice whose portions are sealed, each recipient having keys to what it may access and no more.
+pub struct Sealed {
+    sealed: valise_proto::envelope::Sealed,
+    json: Zeroizing<Vec<u8>>,
+}
+
+impl Addressed {
+    /// Seals the portions.
+    ///
+    /// # Errors
+    /// [`ComposeError`]: also where a recipient may access no portion, which preview shows without failing.
+    pub fn seal(self, office: &Office, now: Timestamp) -> Result<Sealed, ComposeError> {
+        let mistakes = self.mistakes(now);
+        if !mistakes.is_empty() {
+            return Err(ComposeError::Mistakes(mistakes));
+        }
+        let directory: &Arc<Directory> = &self.directory;
+        let expires_at = self.content.expires_at().unwrap_or_else(|| now.plus(office.config().lifetime));
+        let draft = HeaderDraft {
+            notice_id: new_notice_id(now),
+            kind: self.content.kind(),
+            originator: office.agency().clone(),
+            precedence: self.content.precedence(),
+            created_at: now,
+            expires_at,
+            respond_by: self.content.respond_by(),
+            directory_version: directory.version(),
+            in_reply_to: self.content.in_reply_to(),
+            supersedes: self.content.supersedes(),
+            withdraws: self.content.withdraws(),
+            derived_from: None,
+        };
+        let recipient = |addressee: &Addressee| {
+            let key = directory.agency(&addressee.agency)?.sealing_key_at(now)?;
+            let portions = addressee.permitted.clone();
+            Some(SealFor { agency: addressee.agency.clone(), key: key.key.clone(), portions })
+        };
+        // `mistakes` has named every recipient without a key.
+        let recipients: Vec<_> = self.addressees.iter().filter_map(recipient).collect();
+        let sealed = seal(draft, &self.portions, &recipients, &mut randomness())?;
+        Ok(Sealed { sealed, json: self.json })
+    }
+}
+
+impl Sealed {
+    /// Signs the header.
+    ///
+    /// # Errors
+    /// [`ComposeError::TooLarge`].
+    pub fn sign(self, office: &Office) -> Result<Signed, ComposeError> {
+        let max = valise_proto::wire::limits::Limits::DEFAULT.envelope_bytes_max;
+        let envelope = self.sealed.sign(office.vault().signing_key());
+        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)));
+        let len = outgoing.encoded.len();
+        if len > max { Err(ComposeError::TooLarge { len, max }) } else { Ok(Signed(outgoing)) }
+    }
+}
+
+/// A signed envelope, ready for the outbox.
+pub struct Signed(Outgoing);
+
+impl Signed {
+    /// The envelope.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.0.envelope
+    }
+
+    /// For the outbox.
+    #[must_use]
+    pub fn into_outgoing(self) -> Outgoing {
+        self.0
+    }
+}

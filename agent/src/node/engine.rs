@@ -1,0 +1,294 @@
+//! The task that owns the core: it hands inputs in and carries effects out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use valise_proto::envelope::NoticeKind;
+use valise_proto::id::{NoticeId, Timestamp};
+
+use super::Failure;
+use super::committer::Committer;
+use super::link::{Dialler, LinkHandle, LinkState, Target};
+use super::office::Office;
+use crate::core::{
+    Arrival, BrokerAnswer, Core, Deadline, Effect, Event, NotQueued, Outgoing, Place, Reading, SessionId,
+    Ticket,
+};
+
+/// Longest sleep of the engine, so that a clock that is set does not go unnoticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Most inputs handled before effects are carried out.
+const INPUTS_AT_ONCE: usize = 256;
+
+/// What the engine is told.
+pub(super) enum Input {
+    /// A signed envelope for the outbox.
+    Send { outgoing: Box<Outgoing>, reply: oneshot::Sender<Result<(), NotQueued>> },
+    /// An officer is about to be shown a notice.
+    Read { reading: Box<Reading>, reply: oneshot::Sender<()> },
+    /// A delivery was examined.
+    Arrived { place: Place, arrival: Box<Arrival> },
+    /// The broker answered a submission.
+    Answered { session: SessionId, notice_id: NoticeId, answer: Box<BrokerAnswer> },
+    /// The peer broke the rules.
+    Misbehaved { session: SessionId, reason: &'static str },
+    /// A connection is up.
+    Up { link: LinkHandle, target: Target, in_flight_max: usize },
+    /// The connection ended, or could not be made.
+    Down { reason: String },
+    /// Changes are on stable storage.
+    Persisted(Vec<Ticket>),
+    /// Changes could not be made durable.
+    StoreFailed(String),
+    /// Stop in order.
+    Stop { reply: oneshot::Sender<()> },
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Input")
+    }
+}
+
+/// What others may watch.
+#[derive(Debug)]
+pub(super) struct Views {
+    pub(super) link: watch::Receiver<LinkState>,
+    pub(super) changes: watch::Receiver<u64>,
+    pub(super) outbox: watch::Receiver<usize>,
+}
+
+pub(super) struct Engine {
+    core: Core,
+    office: Arc<Office>,
+    dialler: Dialler,
+    link: Option<LinkHandle>,
+    link_state: watch::Sender<LinkState>,
+    changes: watch::Sender<u64>,
+    outbox: watch::Sender<usize>,
+    failed: watch::Sender<Option<Failure>>,
+    queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
+    readings: HashMap<NoticeId, Vec<oneshot::Sender<()>>>,
+    stopping: Option<oneshot::Sender<()>>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Engine {
+    pub(super) fn new(
+        core: Core,
+        office: Arc<Office>,
+        dialler: Dialler,
+        failed: watch::Sender<Option<Failure>>,
+        (tasks, cancel): (TaskTracker, CancellationToken),
+    ) -> (Self, Views) {
+        let (link_state, link) = watch::channel(LinkState::Down { reason: "not connected yet".to_owned() });
+        let (changes, changes_seen) = watch::channel(0);
+        let (outbox, outbox_seen) = watch::channel(core.outbox_len());
+        let engine = Self {
+            core,
+            office,
+            dialler,
+            link: None,
+            link_state,
+            changes,
+            outbox,
+            failed,
+            queued: HashMap::new(),
+            readings: HashMap::new(),
+            stopping: None,
+            tasks,
+            cancel,
+        };
+        (engine, Views { link, changes: changes_seen, outbox: outbox_seen })
+    }
+
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, sender: mpsc::Sender<Input>) {
+        let committer = Committer::start(Arc::clone(&self.office), sender, &self.tasks);
+        let cancel = self.cancel.clone();
+        loop {
+            let now = self.office.now();
+            self.core.handle_timeout(now);
+            self.carry_out(&committer);
+            if self.stopping.is_some() && self.core.is_idle() {
+                break;
+            }
+            let sleep = self.sleep(now);
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = tokio::time::sleep(sleep) => {}
+                input = inputs.recv() => {
+                    let Some(input) = input else { break };
+                    if self.handle_several(input, &mut inputs).is_err() { break }
+                }
+            }
+        }
+        drop(committer);
+        // The committer may be waiting to report; nobody listens any more.
+        inputs.close();
+        if let Some(link) = self.link.take() {
+            link.close(0, "the node is stopping").await;
+        }
+        if let Some(reply) = self.stopping.take() {
+            // Whoever asked may be gone, which changes nothing.
+            let _ = reply.send(());
+        }
+    }
+
+    fn sleep(&self, now: Timestamp) -> Duration {
+        self.core.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX)
+    }
+
+    fn handle_several(&mut self, first: Input, inputs: &mut mpsc::Receiver<Input>) -> Result<(), Failure> {
+        self.handle(first)?;
+        for _ in 0..INPUTS_AT_ONCE {
+            let Ok(input) = inputs.try_recv() else { break };
+            self.handle(input)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Failure> {
+        let now = self.office.now();
+        match input {
+            Input::Send { outgoing, reply } => self.send(outgoing, reply),
+            Input::Read { reading, reply } => self.read(*reading, reply)?,
+            Input::Arrived { place, arrival } => self.core.handle_arrival(place, *arrival, now),
+            Input::Answered { session, notice_id, answer } => {
+                self.core.handle_answer(session, notice_id, *answer, now);
+            }
+            Input::Misbehaved { session, reason } => self.core.handle_misbehaviour(session, reason),
+            Input::Up { link, target, in_flight_max } => {
+                let session = link.session();
+                tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected");
+                self.link = Some(link);
+                self.link_state.send_replace(LinkState::Up { target, since: now });
+                self.core.handle_connected(session, in_flight_max, now);
+            }
+            Input::Down { reason } => {
+                tracing::info!(%reason, "not connected");
+                self.link = None;
+                self.link_state.send_replace(LinkState::Down { reason });
+                self.core.handle_disconnected(now);
+            }
+            Input::Persisted(tickets) => self.core.handle_persisted(&tickets),
+            Input::StoreFailed(reason) => return Err(self.fail(reason)),
+            Input::Stop { reply } => {
+                self.core.handle_stop();
+                self.stopping = Some(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// If persistence fails, stop; never guess.
+    fn fail(&mut self, reason: String) -> Failure {
+        tracing::error!(%reason, "the node stops: its store failed");
+        let failure = Failure(reason);
+        self.failed.send_replace(Some(failure.clone()));
+        self.cancel.cancel();
+        failure
+    }
+
+    fn send(&mut self, outgoing: Box<Outgoing>, reply: oneshot::Sender<Result<(), NotQueued>>) {
+        let notice_id = outgoing.envelope.header().notice_id;
+        match self.core.handle_send(outgoing) {
+            Ok(()) => drop(self.queued.insert(notice_id, reply)),
+            // The caller may be gone, which changes nothing.
+            Err(refused) => drop(reply.send(Err(refused))),
+        }
+    }
+
+    fn read(&mut self, reading: Reading, reply: oneshot::Sender<()>) -> Result<(), Failure> {
+        let notice_id = reading.notice_id;
+        let already = match self.office.store().read_record(&notice_id) {
+            Ok(record) => record.is_some(),
+            Err(error) => return Err(self.fail(error.to_string())),
+        };
+        self.readings.entry(notice_id).or_default().push(reply);
+        self.core.handle_read(reading, already);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, committer: &Committer) {
+        while let Some(effect) = self.core.next_effect() {
+            match effect {
+                Effect::Persist { ticket, changes } => committer.commit(ticket, changes),
+                Effect::Connect => self.dialler.dial(&self.tasks, &self.cancel),
+                Effect::Submit { session, precedence, notice_id } => {
+                    if let Some(link) = self.link_of(session) {
+                        link.submit(precedence, notice_id);
+                    }
+                }
+                Effect::Acknowledge { session, precedence, cursors } => {
+                    if let Some(link) = self.link_of(session) {
+                        link.acknowledge(precedence, cursors);
+                    }
+                }
+                Effect::Close { session, reason } => {
+                    if let Some(link) = self.link_of(session) {
+                        link.close_now(reason);
+                    }
+                }
+                Effect::Notify(event) => self.notify(event),
+            }
+        }
+        self.outbox
+            .send_if_modified(|len| std::mem::replace(len, self.core.outbox_len()) != self.core.outbox_len());
+    }
+
+    fn link_of(&self, session: SessionId) -> Option<&LinkHandle> {
+        self.link.as_ref().filter(|link| link.session() == session)
+    }
+
+    fn notify(&mut self, event: Event) {
+        match event {
+            Event::Queued(notice_id) => {
+                if let Some(reply) = self.queued.remove(&notice_id) {
+                    // The caller may be gone; the notice is on its way all the same.
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            Event::Read(notice_id) => {
+                for reply in self.readings.remove(&notice_id).unwrap_or_default() {
+                    // The caller may be gone; the reading is on record all the same.
+                    let _ = reply.send(());
+                }
+            }
+            Event::Accepted(notice) => tracing::debug!(%notice, "accepted by the broker"),
+            Event::Refused { notice_id, kind: NoticeKind::Receipt, reason } => {
+                tracing::warn!(notice = %notice_id, %reason, "the broker refused a receipt");
+            }
+            Event::Refused { notice_id, kind, reason } => {
+                tracing::warn!(notice = %notice_id, %kind, %reason, "the broker refused a notice");
+            }
+            Event::Lapsed(notice) => {
+                tracing::warn!(%notice, "a notice expired before a broker could be reached")
+            }
+            Event::Received(notice) => tracing::info!(%notice, "a notice arrived"),
+            Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
+            Event::SetAside(reason) => tracing::warn!(%reason, "a delivery was set aside"),
+            Event::DeadlinePassed(deadline) => self.deadline_passed(deadline),
+        }
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn deadline_passed(&self, deadline: Deadline) {
+        let Deadline { respond_by, notice_id } = deadline;
+        match self.office.store().sent(&notice_id) {
+            Ok(Some(sent)) => {
+                let late: Vec<_> =
+                    sent.record.recipients.iter().filter(|agency| !sent.answered.contains(agency)).collect();
+                if !late.is_empty() {
+                    tracing::warn!(notice = %notice_id, %respond_by, ?late, "the time for answers is over");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a record cannot be read"),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One connection to a broker, from dialling to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use valise_proto::directory::DirectoryError;
+use valise_proto::envelope::Precedence;
+use valise_proto::id::{BrokerName, NoticeId, Timestamp};
+use valise_proto::refusal::Refusal;
+use valise_proto::wire::WireError;
+use valise_proto::wire::limits::{Limits, PUBLICATION_BYTES_MAX};
+use valise_proto::wire::session::{
+    Answer, Cursor, Hello, Publication, Query, SessionFrame, StreamOpen, VERSION, Welcome,
+};
+use valise_transport::{
+    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, SendError, Transport,
+};
+
+use super::engine::Input;
+use super::office::Office;
+use super::publication::{self, PublicationError};
+use super::streams;
+use crate::core::SessionId;
+
+/// How long a broker has to answer `Hello` or a query.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Clocks that differ by more are worth a warning: the broker refuses what is created later than that ahead.
+const CLOCK_SKEW_WARNED: Duration = Limits::DEFAULT.clock_ahead_max;
+/// Priority of the session stream; those of notices follow their precedence from 0.
+const SESSION_PRIORITY: i32 = 8;
+
+/// A broker's endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which broker.
+    pub broker: BrokerName,
+    /// `host:port`.
+    pub endpoint: String,
+}
+
+/// How things stand with the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// There is none.
+    Down {
+        /// Why.
+        reason: String,
+    },
+    /// There is one.
+    Up {
+        /// With whom.
+        target: Target,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// Why a connection ended or was not made.
+#[derive(Debug, Error)]
+pub(super) enum LinkError {
+    #[error(
+        "the directory lists no broker; give one in agent.toml under [brokers], or have the authority publish again"
+    )]
+    NoBroker,
+    #[error("this node was told to stay offline")]
+    Offline,
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Closed(#[from] CloseReason),
+    #[error("the broker did not answer within {} seconds", ANSWER_MAX.as_secs())]
+    Silent,
+    #[error(
+        "the broker speaks wire version {got}; this node speaks {VERSION}: bring the older of the two up to date"
+    )]
+    Version { got: u32 },
+    #[error("the broker ended the session: {0}")]
+    Goodbye(Refusal),
+    #[error("the broker shuts down")]
+    Shutdown,
+    #[error("the broker broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error("the broker broke the protocol: {0}")]
+    Wire(#[from] WireError),
+    #[error("{0}")]
+    Send(#[from] SendError),
+    #[error("{0}")]
+    Receive(#[from] ReceiveError),
+    #[error("{0}")]
+    Directory(#[from] DirectoryError),
+    #[error("{0}")]
+    Publication(#[from] PublicationError),
+    #[error("{0}")]
+    Examination(#[from] crate::incoming::NotExamined),
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    #[error("{0}")]
+    Ended(&'static str),
+}
+
+/// Makes connections, one at a time, each to the next endpoint.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    office: Arc<Office>,
+    transport: Transport,
+    inputs: mpsc::Sender<Input>,
+    offline: bool,
+    dialled: u64,
+}
+
+impl Dialler {
+    pub(super) fn new(
+        office: Arc<Office>,
+        transport: Transport,
+        inputs: mpsc::Sender<Input>,
+        offline: bool,
+    ) -> Self {
+        Self { office, transport, inputs, offline, dialled: 0 }
+    }
+
+    /// Starts a call to the next endpoint. [`Input::Down`] follows in any case, after [`Input::Up`] if it succeeds.
+    pub(super) fn dial(&mut self, tasks: &TaskTracker, cancel: &CancellationToken) {
+        let target = self.next_target();
+        let call = Call {
+            office: Arc::clone(&self.office),
+            transport: self.transport.clone(),
+            inputs: self.inputs.clone(),
+            session: SessionId(self.dialled),
+            end: cancel.child_token(),
+        };
+        tasks.spawn(async move {
+            let end = call.end.clone();
+            let reason = tokio::select! {
+                () = end.cancelled() => "ended by this node".to_owned(),
+                error = call.make(target) => error.to_string(),
+            };
+            // The engine may be gone, and then nobody needs to know.
+            let _ = call.inputs.send(Input::Down { reason }).await;
+        });
+    }
+
+    fn next_target(&mut self) -> Result<Target, LinkError> {
+        if self.offline {
+            return Err(LinkError::Offline);
+        }
+        let targets = self.targets();
+        let turn = self.dialled.checked_rem(u64::try_from(targets.len()).unwrap_or(u64::MAX));
+        self.dialled = self.dialled.wrapping_add(1);
+        let turn = turn.and_then(|turn| usize::try_from(turn).ok());
+        turn.and_then(|turn| targets.into_iter().nth(turn)).ok_or(LinkError::NoBroker)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let given = &self.office.config().brokers;
+        let all_of = |broker: &BrokerName, endpoints: &[String]| {
+            let target = |endpoint: &String| Target { broker: broker.clone(), endpoint: endpoint.clone() };
+            endpoints.iter().map(target).collect::<Vec<_>>()
+        };
+        if given.is_empty() {
+            let directory = self.office.directory();
+            let brokers = directory.content().brokers.values();
+            return brokers.flat_map(|broker| all_of(&broker.name, &broker.endpoints)).collect();
+        }
+        given.iter().flat_map(|(broker, endpoints)| all_of(broker, endpoints)).collect()
+    }
+}
+
+/// The engine's end of a connection.
+#[derive(Debug)]
+pub(super) struct LinkHandle {
+    session: SessionId,
+    connection: Connection,
+    end: CancellationToken,
+    lanes: Vec<(Precedence, Lane)>,
+}
+
+/// The streams of one precedence.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) submit: mpsc::UnboundedSender<NoticeId>,
+    pub(super) acknowledge: mpsc::UnboundedSender<Vec<Cursor>>,
+}
+
+impl LinkHandle {
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    fn lane(&self, precedence: Precedence) -> Option<&Lane> {
+        self.lanes.iter().find(|(of, _)| *of == precedence).map(|(_, lane)| lane)
+    }
+
+    pub(super) fn submit(&self, precedence: Precedence, notice_id: NoticeId) {
+        if let Some(lane) = self.lane(precedence) {
+            // The stream may have ended; then the core is told and submits again.
+            let _ = lane.submit.send(notice_id);
+        }
+    }
+
+    pub(super) fn acknowledge(&self, precedence: Precedence, cursors: Vec<Cursor>) {
+        if let Some(lane) = self.lane(precedence) {
+            // The stream may have ended; then the broker delivers again, and the core knows what it has.
+            let _ = lane.acknowledge.send(cursors);
+        }
+    }
+
+    /// Ends the connection with a reason that the peer is told.
+    pub(super) fn close_now(&self, reason: &str) {
+        self.connection.close(1, reason);
+        self.end.cancel();
+    }
+
+    /// Ends the connection in order.
+    pub(super) async fn close(self, code: u32, text: &str) {
+        self.connection.close(code, text);
+        self.end.cancel();
+        // Returns at once: the close was ours.
+        let _ = self.connection.closed().await;
+    }
+}
+
+/// One call.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) office: Arc<Office>,
+    pub(super) transport: Transport,
+    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) session: SessionId,
+    end: CancellationToken,
+}
+
+impl Call {
+    /// Makes the connection and keeps it until it ends; returns why it did.
+    async fn make(&self, target: Result<Target, LinkError>) -> LinkError {
+        match self.try_make(target).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn try_make(
+        &self,
+        target: Result<Target, LinkError>,
+    ) -> Result<std::convert::Infallible, LinkError> {
+        let target = target?;
+        let client = Client::new(&self.transport);
+        let connection = client.connect(&target.endpoint, Some(&target.broker)).await?;
+        let (mut sender, mut receiver) = connection.open(PUBLICATION_BYTES_MAX, SESSION_PRIORITY).await?;
+        let hello = Hello {
+            versions: vec![VERSION],
+            software: concat!("valise-agent/", env!("CARGO_PKG_VERSION")).to_owned(),
+            directory_version: self.office.directory().version(),
+        };
+        sender.send(StreamOpen::Session(hello).encode()).await?;
+        let welcome = welcome(&mut receiver).await?;
+        self.warn_of_skew(&welcome);
+        if self.needs_publication(&welcome) {
+            self.fetch_publication(&connection).await?;
+        }
+        self.office.directory().check_fresh(self.office.now())?;
+
+        let mut streams = JoinSet::new();
+        let lanes = streams::open_all(self, &connection, &welcome.limits, &mut streams).await?;
+        let (session, end) = (self.session, self.end.clone());
+        let link = LinkHandle { session, connection: connection.clone(), end, lanes };
+        let up = Input::Up { link, target, in_flight_max: welcome.limits.in_flight_max };
+        self.inputs.send(up).await.map_err(|_| LinkError::Ended("the node is stopping"))?;
+        tokio::select! {
+            reason = connection.closed() => Err(reason.into()),
+            error = self.follow_session(&connection, &mut receiver) => Err(error),
+            ended = streams.join_next() => Err(match ended {
+                Some(Ok(Err(error))) => error,
+                Some(Ok(Ok(()))) | Some(Err(_)) | None => LinkError::Ended("a stream ended"),
+            }),
+        }
+    }
+
+    fn warn_of_skew(&self, welcome: &Welcome) {
+        let now = self.office.now();
+        let skew = now.since(welcome.broker_time).max(welcome.broker_time.since(now));
+        if skew > CLOCK_SKEW_WARNED {
+            tracing::warn!(ours = %now, brokers = %welcome.broker_time, "the clocks differ; set this machine's clock");
+        }
+    }
+
+    fn needs_publication(&self, welcome: &Welcome) -> bool {
+        let (directory, now) = (self.office.directory(), self.office.now());
+        let revocations_age = self
+            .transport
+            .anchors()
+            .revocations()
+            .iter()
+            .any(|list| now.since(list.this_update) > list.next_update.since(list.this_update) / 2);
+        welcome.directory_version > directory.version()
+            || directory.check_fresh(now).is_err()
+            || revocations_age
+    }
+
+    /// Asks the broker for the directory and revocation lists in force, and takes them.
+    pub(super) async fn fetch_publication(&self, connection: &Connection) -> Result<(), LinkError> {
+        let (mut sender, mut receiver) = connection.open(PUBLICATION_BYTES_MAX, SESSION_PRIORITY).await?;
+        sender.send(StreamOpen::Query(Query::Publication).encode()).await?;
+        sender.finish();
+        let frame = next(&mut receiver).await?;
+        match Answer::decode(frame)? {
+            Answer::Publication(publication) => self.take(connection, publication).await,
+            Answer::Refusal(refusal) => Err(LinkError::Goodbye(refusal)),
+            Answer::NoticeStatus(_) => Err(LinkError::Protocol("it answered another question")),
+        }
+    }
+
+    async fn take(&self, connection: &Connection, publication: Publication) -> Result<(), LinkError> {
+        let (office, transport) = (Arc::clone(&self.office), self.transport.clone());
+        let connection = connection.clone();
+        let taken = tokio::task::spawn_blocking(move || {
+            publication::take(&office, &transport, &connection, &publication)
+        });
+        let taken = taken.await.map_err(|_| LinkError::Ended("the node is stopping"))?;
+        Ok(taken?)
+    }
+
+    /// Follows what the broker says on the session stream; a publication that is refused is no reason to part.
+    async fn follow_session(&self, connection: &Connection, receiver: &mut FrameReceiver) -> LinkError {
+        loop {
+            let frame = match receiver.next().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return LinkError::Ended("the broker ended the session"),
+                Err(error) => return error.into(),
+            };
+            match SessionFrame::decode(frame) {
+                Ok(SessionFrame::Publication(publication)) => {
+                    if let Err(error) = self.take(connection, publication).await {
+                        tracing::warn!(%error, "a publication was not taken into force");
+                    }
+                }
+                Ok(SessionFrame::Goodbye(None)) => return LinkError::Shutdown,
+                Ok(SessionFrame::Goodbye(Some(refusal))) => return LinkError::Goodbye(refusal),
+                Ok(SessionFrame::Welcome(_)) => return LinkError::Protocol("a second welcome"),
+                Err(error) => return error.into(),
+            }
+            if let Err(error) = connection.recheck() {
+                tracing::warn!(%error, "the broker's certificate no longer counts");
+                return LinkError::Ended("the broker's certificate no longer counts");
+            }
+        }
+    }
+}
+
+async fn next(receiver: &mut FrameReceiver) -> Result<bytes::Bytes, LinkError> {
+    let frame = tokio::time::timeout(ANSWER_MAX, receiver.next()).await.map_err(|_| LinkError::Silent)??;
+    frame.ok_or(LinkError::Ended("the broker ended the stream"))
+}
+
+async fn welcome(receiver: &mut FrameReceiver) -> Result<Welcome, LinkError> {
+    match SessionFrame::decode(next(receiver).await?)? {
+        SessionFrame::Welcome(welcome) if welcome.version == VERSION => Ok(welcome),
+        SessionFrame::Welcome(welcome) => Err(LinkError::Version { got: welcome.version }),
+        SessionFrame::Goodbye(Some(refusal)) => Err(LinkError::Goodbye(refusal)),
+        SessionFrame::Goodbye(None) => Err(LinkError::Shutdown),
+        SessionFrame::Publication(_) => Err(LinkError::Protocol("a publication before the welcome")),
+    }
+}

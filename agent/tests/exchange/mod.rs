@@ -1,0 +1,287 @@
+//! A broker of a few lines, so that nodes can be tested over real connections without the real one. It accepts what
+//! verifies, delivers what is permitted, and forgets everything when it is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use valise_agent::config::Config;
+use valise_agent::folder::Folder;
+use valise_agent::node::{Node, NodeHandle, NodeOptions};
+use valise_agent::vault::Vault;
+use valise_agent::{clock, enrol};
+use valise_proto::crypto::SigningKey;
+use valise_proto::directory::Directory;
+use valise_proto::envelope::{Envelope, Precedence};
+use valise_proto::id::{AgencyId, NoticeId, SpiffeId};
+use valise_proto::label::Classification;
+use valise_proto::receipt::{Receipt, ReceiptKind};
+use valise_proto::refusal::Refusal;
+use valise_proto::wire::limits::{Limits, STREAM_OPEN_BYTES_MAX};
+use valise_proto::wire::session::{
+    Ack, Answer, Cursor, Delivery, Item, Publication, Query, SessionFrame, StreamOpen, Submitted, VERSION,
+    Welcome,
+};
+use valise_transport::{
+    Anchors, Connection, Credentials, FrameReceiver, FrameSender, Options, Server, Transport,
+};
+
+use crate::fixture::{Exchange, now};
+
+/// What the broker holds and what it is told to do wrong.
+#[derive(Default)]
+pub struct Held {
+    pub accepted: BTreeMap<NoticeId, usize>,
+    inbox: BTreeMap<AgencyId, BTreeMap<u64, (Precedence, Envelope)>>,
+    next: u64,
+    pub acknowledged: BTreeSet<u64>,
+    /// Refuse so many submissions with this first.
+    pub refuse: Vec<Refusal>,
+    /// Deliver every notice so often.
+    pub copies: usize,
+}
+
+#[derive(Clone)]
+pub struct Broker {
+    pub held: Arc<Mutex<Held>>,
+    changed: watch::Sender<u64>,
+    directory: Arc<Mutex<Directory>>,
+    crls: Vec<bytes::Bytes>,
+    key: SigningKey,
+    identity: SpiffeId,
+    pub addr: SocketAddr,
+}
+
+impl Broker {
+    /// Listens at a port of its own.
+    pub fn start(exchange: &Exchange) -> Self {
+        let credentials = broker_credentials(exchange);
+        let trust = exchange.trust();
+        let crls = vec![exchange.crl()];
+        let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls).unwrap();
+        let transport = Transport::new(credentials, anchors, Options::default());
+        let mut server = Server::bind(&transport, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let broker = Self {
+            held: Arc::new(Mutex::new(Held { copies: 1, ..Held::default() })),
+            changed: watch::channel(0).0,
+            directory: Arc::new(Mutex::new(exchange.directory())),
+            crls,
+            key: exchange.broker_key.clone(),
+            identity: exchange.broker(),
+            addr: server.local_addr().unwrap(),
+        };
+        let serving = broker.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = server.accept().await {
+                tokio::spawn(serving.clone().serve(connection));
+            }
+        });
+        broker
+    }
+
+    /// Serves another directory from now on.
+    pub fn publish(&self, directory: Directory) {
+        *self.directory.lock().unwrap() = directory;
+    }
+
+    async fn serve(self, connection: Connection) {
+        let peer = connection.peer().as_agency().unwrap().clone();
+        while let Ok((sender, mut receiver)) = connection.accept(STREAM_OPEN_BYTES_MAX).await {
+            let (broker, peer) = (self.clone(), peer.clone());
+            tokio::spawn(async move {
+                let Ok(Some(frame)) = receiver.next().await else { return };
+                receiver.set_cap(Limits::DEFAULT.envelope_bytes_max);
+                match StreamOpen::decode(frame).unwrap() {
+                    StreamOpen::Session(_) => broker.session(sender, receiver).await,
+                    StreamOpen::Submit(_) => broker.submit(sender, receiver).await,
+                    StreamOpen::Receive { precedence, .. } => {
+                        broker.deliver(peer, precedence, sender, receiver).await
+                    }
+                    StreamOpen::Query(query) => broker.answer(query, sender).await,
+                }
+            });
+        }
+    }
+
+    fn publication(&self) -> Publication {
+        Publication { directory: self.directory.lock().unwrap().encoded().clone(), crls: self.crls.clone() }
+    }
+
+    async fn session(&self, mut sender: FrameSender, mut receiver: FrameReceiver) {
+        let welcome = Welcome {
+            version: VERSION,
+            broker_time: now(),
+            directory_version: self.directory.lock().unwrap().version(),
+            limits: Limits::DEFAULT,
+        };
+        sender.send(SessionFrame::Welcome(welcome).encode()).await.unwrap();
+        while let Ok(Some(_)) = receiver.next().await {}
+    }
+
+    async fn answer(&self, query: Query, mut sender: FrameSender) {
+        assert_eq!(query, Query::Publication);
+        sender.send(Answer::Publication(self.publication()).encode()).await.unwrap();
+        sender.finish_and_wait().await;
+    }
+
+    async fn submit(&self, mut sender: FrameSender, mut receiver: FrameReceiver) {
+        let mut ordinal = 0;
+        while let Ok(Some(frame)) = receiver.next().await {
+            let receipt = self.take(Envelope::decode(frame, &Limits::DEFAULT).unwrap());
+            let submitted = Submitted { ordinal, receipt: receipt.sign(&self.key).signed().clone() };
+            ordinal += 1;
+            if sender.send(submitted.encode()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self, envelope: Envelope) -> Receipt {
+        let directory = self.directory.lock().unwrap().clone();
+        let header = envelope.header().clone();
+        let digest = envelope.header_digest();
+        let mut held = self.held.lock().unwrap();
+        let refusal =
+            held.refuse.pop().or_else(|| envelope.clone().verify_submitted(&directory, now()).err());
+        if refusal.is_none() {
+            let times = held.accepted.entry(header.notice_id).or_default();
+            *times += 1;
+            if *times == 1 {
+                for recipient in &header.recipients {
+                    let permitted = header.permitted(&directory.agency(recipient).unwrap().clearance);
+                    for _ in 0..held.copies {
+                        let cursor = held.next;
+                        held.next += 1;
+                        let item = (header.precedence, envelope.for_recipient(recipient, &permitted));
+                        held.inbox.entry(recipient.clone()).or_default().insert(cursor, item);
+                    }
+                }
+            }
+        }
+        drop(held);
+        self.changed.send_modify(|count| *count += 1);
+        Receipt {
+            kind: if refusal.is_some() { ReceiptKind::Refused } else { ReceiptKind::Accepted },
+            notice_id: Some(header.notice_id),
+            header_digest: digest,
+            issuer: self.identity.clone(),
+            recipient: None,
+            at: now(),
+            officer: None,
+            refusal,
+        }
+    }
+
+    async fn deliver(
+        &self,
+        agency: AgencyId,
+        precedence: Precedence,
+        mut sender: FrameSender,
+        mut receiver: FrameReceiver,
+    ) {
+        let (mut changed, mut after) = (self.changed.subscribe(), None);
+        loop {
+            changed.mark_unchanged();
+            for (cursor, envelope) in self.waiting(&agency, precedence, after) {
+                after = Some(cursor);
+                let delivery =
+                    Delivery { cursor: Cursor::new(cursor), item: Item::Envelope(Box::new(envelope)) };
+                if sender.send(delivery.encode()).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                frame = receiver.next() => {
+                    let Ok(Some(frame)) = frame else { return };
+                    self.acknowledge(&agency, &Ack::decode(frame).unwrap());
+                }
+            }
+        }
+    }
+
+    fn waiting(&self, agency: &AgencyId, precedence: Precedence, after: Option<u64>) -> Vec<(u64, Envelope)> {
+        let held = self.held.lock().unwrap();
+        let inbox = held.inbox.get(agency).into_iter().flatten();
+        let wanted =
+            inbox.filter(|(cursor, (of, _))| *of == precedence && after.is_none_or(|after| **cursor > after));
+        wanted.map(|(cursor, (_, envelope))| (*cursor, envelope.clone())).collect()
+    }
+
+    fn acknowledge(&self, agency: &AgencyId, ack: &Ack) {
+        let mut held = self.held.lock().unwrap();
+        for cursor in &ack.cursors {
+            held.inbox.entry(agency.clone()).or_default().remove(&cursor.number());
+            held.acknowledged.insert(cursor.number());
+        }
+        drop(held);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Items that no agency has acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.held.lock().unwrap().inbox.values().map(BTreeMap::len).sum()
+    }
+}
+
+fn broker_credentials(exchange: &Exchange) -> Credentials {
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(exchange.broker().to_string().try_into().unwrap())];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let leaf = params.signed_by(&key, &exchange.authority).unwrap();
+    Credentials::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+}
+
+/// Agencies with data folders of their own, which have joined an exchange.
+pub struct Office {
+    pub exchange: Exchange,
+    temp: tempfile::TempDir,
+}
+
+impl Office {
+    pub fn new(agencies: &[(&str, Classification)]) -> Self {
+        let mut office = Self { exchange: Exchange::new(&[]), temp: tempfile::tempdir().unwrap() };
+        let domain = office.exchange.content.trust_domain.clone();
+        let requests: Vec<_> = agencies
+            .iter()
+            .map(|(name, class)| {
+                let folder = Folder::new(office.data(name));
+                let request = enrol::init(&folder, domain.clone(), name.parse().unwrap(), now()).unwrap();
+                office.exchange.enrol(&request, *class);
+                (folder, request)
+            })
+            .collect();
+        for (folder, request) in requests {
+            enrol::join(&folder, &office.exchange.bundle(&request), clock::Clock::system().now()).unwrap();
+        }
+        office
+    }
+
+    pub fn data(&self, agency: &str) -> PathBuf {
+        self.temp.path().join(agency.replace('/', "-"))
+    }
+
+    pub fn config(&self, agency: &str, broker: Option<&Broker>) -> Config {
+        let mut config = Config::for_folder(Folder::new(self.data(agency)));
+        if let Some(broker) = broker {
+            config.brokers = BTreeMap::from([("b1".parse().unwrap(), vec![broker.addr.to_string()])]);
+        }
+        config
+    }
+
+    pub fn vault(&self, agency: &str) -> Vault {
+        Vault::open(&Folder::new(self.data(agency))).unwrap()
+    }
+
+    pub async fn start(&self, agency: &str, broker: Option<&Broker>) -> NodeHandle {
+        let options = NodeOptions { offline: broker.is_none(), ..NodeOptions::default() };
+        Node::start(self.config(agency, broker), options).await.unwrap()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.temp.path()
+    }
+}

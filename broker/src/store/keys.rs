@@ -1,0 +1,93 @@
+//! The keys of the one key space, so that one sled batch holds a whole change.
+//!
+//! | prefix | key | value |
+//! |---|---|---|
+//! | `b` | cursor, chunk number | a chunk of an envelope |
+//! | `l` | log index | a log entry |
+//! | `m` | name | format, counters |
+//! | `n` | notice id | [`super::record::NoticeRecord`] |
+//! | `q` | agency, precedence, cursor | [`super::record::QueueRecord`] |
+//! | `x` | time, notice id | nothing: what is due at that time |
+//!
+//! Numbers are big-endian, so that the order of keys is the order of numbers.
+
+use valise_proto::envelope::Precedence;
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::wire::session::Cursor;
+
+/// Longest chunk of an envelope. A leaf page of sled holds up to 17 items before it splits, and a page above a quarter
+/// of a segment (128 KiB) goes to a file of its own that sled does not sync; 17 chunks and their keys stay far below.
+pub(super) const CHUNK_BYTES_MAX: usize = 5 * 1024;
+
+pub(super) const FORMAT: &[u8] = b"mformat";
+pub(super) const COUNTERS: &[u8] = b"mcounters";
+pub(super) const QUEUES: &[u8] = b"q";
+pub(super) const DUE: &[u8] = b"x";
+
+pub(super) fn body(cursor: Cursor) -> Vec<u8> {
+    key(b'b', &[&cursor.number().to_be_bytes()])
+}
+
+pub(super) fn chunk(cursor: Cursor, number: u16) -> Vec<u8> {
+    key(b'b', &[&cursor.number().to_be_bytes(), &number.to_be_bytes()])
+}
+
+pub(super) fn log(index: u64) -> Vec<u8> {
+    key(b'l', &[&index.to_be_bytes()])
+}
+
+pub(super) fn notice(id: &NoticeId) -> Vec<u8> {
+    key(b'n', &[id.as_bytes()])
+}
+
+pub(super) fn queue(agency: &AgencyId, precedence: Precedence) -> Vec<u8> {
+    // The zero byte ends the agency: no id contains one, and no id is the beginning of another then.
+    key(b'q', &[agency.as_str().as_bytes(), &[0, rank(precedence)]])
+}
+
+pub(super) fn item(agency: &AgencyId, precedence: Precedence, cursor: Cursor) -> Vec<u8> {
+    key(b'q', &[agency.as_str().as_bytes(), &[0, rank(precedence)], &cursor.number().to_be_bytes()])
+}
+
+pub(super) fn due(at: Timestamp, id: &NoticeId) -> Vec<u8> {
+    key(b'x', &[&at.millis().to_be_bytes(), id.as_bytes()])
+}
+
+/// The cursor at the end of an item's key.
+pub(super) fn cursor_of(key: &[u8]) -> Option<Cursor> {
+    key.last_chunk::<8>().map(|bytes| Cursor::new(u64::from_be_bytes(*bytes)))
+}
+
+/// The agency and precedence of an item's key.
+pub(super) fn queue_of(key: &[u8]) -> Option<(AgencyId, Precedence)> {
+    let rest = key.strip_prefix(QUEUES)?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let agency = std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()?;
+    let rank_byte = rest.get(end + 1)?;
+    let precedence = Precedence::ALL.into_iter().find(|precedence| rank(*precedence) == *rank_byte)?;
+    Some((agency, precedence))
+}
+
+/// The time and notice of a due key.
+pub(super) fn due_of(key: &[u8]) -> Option<(Timestamp, NoticeId)> {
+    let (at, id) = key.strip_prefix(DUE)?.split_first_chunk::<8>()?;
+    Some((Timestamp::from_millis(u64::from_be_bytes(*at)), NoticeId::from_bytes(id).ok()?))
+}
+
+fn rank(precedence: Precedence) -> u8 {
+    match precedence {
+        Precedence::Routine => 1,
+        Precedence::Priority => 2,
+        Precedence::Immediate => 3,
+        Precedence::Flash => 4,
+    }
+}
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    out.push(prefix);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out
+}
