@@ -150,7 +150,9 @@ impl Exchange {
     /// Answers a request without listing its agency.
     pub fn bundle(&self, request: &SignedEnrolmentRequest) -> SignedEnrolmentBundle {
         let asked = request.request();
-        let csr = rcgen::CertificateSigningRequestParams::from_der(&asked.csr_der.to_vec().into()).unwrap();
+        let mut csr =
+            rcgen::CertificateSigningRequestParams::from_der(&asked.csr_der.to_vec().into()).unwrap();
+        csr.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = csr.signed_by(&self.authority).unwrap();
         EnrolmentBundle {
             identity: SpiffeId::agency(asked.trust_domain.clone(), asked.agency.clone()),

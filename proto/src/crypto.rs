@@ -32,6 +32,8 @@ pub mod context {
     pub const ENROLMENT_REQUEST: &str = "application/vnd.valise.enrolment-request.v1+protobuf";
     /// Signature over an enrolment bundle.
     pub const ENROLMENT_BUNDLE: &str = "application/vnd.valise.enrolment-bundle.v1+protobuf";
+    /// Signature over what an authority's folder keeps.
+    pub const AUTHORITY_STATE: &str = "application/vnd.valise.authority-state.v1+json";
     /// Associated data of a sealed portion.
     pub const PORTION: &str = "valise/v1/portion";
     /// Prefix of a portion's commitment.
@@ -40,6 +42,8 @@ pub mod context {
     pub const WRAP: &str = "valise/v1/wrap";
     /// HPKE `info` of an enrolment challenge.
     pub const CHALLENGE: &str = "valise/v1/enrolment-challenge";
+    /// Prefix of the digest from which a broker's QUIC stateless reset key follows.
+    pub const STATELESS_RESET: &str = "valise/v1/stateless-reset";
     /// Prefix of the digest that names a signing key.
     pub const SIGNING_KEY_ID: &str = "valise/v1/key-id/ed25519";
     /// Prefix of the digest that names a sealing key.

@@ -3,6 +3,7 @@
 //! Claimed: whoever can reach the socket may do everything the agency may; so its mode is 0600, and it lies in the data
 //! folder. Bodies are bounded before they are read.
 
+pub mod client;
 mod error;
 mod handlers;
 pub mod types;

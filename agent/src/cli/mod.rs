@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use valise_proto::id::{AgencyId, NoticeId, TrustDomain};
 
-use self::client::ClientError;
+use crate::api::client::{ClientError, Wait as WaitFor};
 use crate::folder::Folder;
 
 const EXIT_FAILED: u8 = 1;
@@ -143,6 +143,15 @@ enum Wait {
     Delivered,
 }
 
+impl From<Wait> for WaitFor {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Accepted => Self::Accepted,
+            Wait::Delivered => Self::Delivered,
+        }
+    }
+}
+
 impl Wait {
     fn as_str(self) -> &'static str {
         match self {
@@ -184,8 +193,8 @@ pub fn main() -> ExitCode {
         Err(Ended::Failed(error)) => (format!("{error:#}"), EXIT_FAILED),
         Err(Ended::Mistakes(error)) => (format!("{error:#}"), EXIT_MISTAKES),
         Err(Ended::Client(error)) => {
-            let code = error.exit_code();
-            if json && let Some(body) = error.body() {
+            let code = client::exit_code(&error);
+            if json && let Some(body) = client::body(&error) {
                 println!("{body}");
                 return ExitCode::from(code);
             }

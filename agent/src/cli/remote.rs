@@ -7,13 +7,9 @@ use anyhow::Context;
 use bytes::Bytes;
 use valise_proto::id::NoticeId;
 
-use super::client::Client;
+use super::client::ask;
 use super::{Common, EXIT_FAILED, EXIT_MISTAKES, Ended, Outcome, Wait, render};
 use crate::api::BODY_BYTES_MAX;
-use crate::api::types::{
-    DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReadRequest,
-};
-use crate::compose::preview::Preview;
 use crate::folder;
 
 /// Reads a notice from a file or, for `-`, from standard input.
@@ -35,7 +31,8 @@ fn notice(file: &Path) -> Result<Bytes, Ended> {
 }
 
 pub(super) fn preview(common: &Common, file: &Path) -> Outcome {
-    let preview: Preview = Client::new(common)?.post("/v1/preview", notice(file)?)?;
+    let json = notice(file)?;
+    let preview = ask(common, |node| async move { node.preview(json).await })?;
     if common.json {
         render::json(&preview)?;
     } else {
@@ -45,8 +42,8 @@ pub(super) fn preview(common: &Common, file: &Path) -> Outcome {
 }
 
 pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u64) -> Outcome {
-    let client = Client::new(common)?;
-    let queued: Queued = client.post("/v1/notices", notice(file)?)?;
+    let json = notice(file)?;
+    let queued = ask(common, |node| async move { node.send(json).await })?;
     let Some(wait) = wait else {
         if common.json {
             return render::json(&queued);
@@ -57,8 +54,9 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     if !common.json {
         print!("{}", render::queued(&queued));
     }
-    let path = format!("/v1/status/{}?wait={}&timeout={timeout}", queued.notice_id, wait.as_str());
-    let status: NoticeStatus = client.get(&path)?;
+    let id = queued.notice_id;
+    let status =
+        ask(common, |node| async move { node.notice_status_after(&id, wait.into(), timeout).await })?;
     if common.json {
         render::json(&status)?;
     } else {
@@ -79,7 +77,7 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
 }
 
 pub(super) fn inbox(common: &Common, limit: usize) -> Outcome {
-    let inbox: Vec<InboxEntry> = Client::new(common)?.get(&format!("/v1/inbox?limit={limit}"))?;
+    let inbox = ask(common, |node| async move { node.inbox(limit).await })?;
     if common.json {
         return render::json(&inbox);
     }
@@ -88,7 +86,7 @@ pub(super) fn inbox(common: &Common, limit: usize) -> Outcome {
 }
 
 pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
-    let notice: NoticeFacts = Client::new(common)?.get(&format!("/v1/notices/{id}"))?;
+    let notice = ask(common, |node| async move { node.notice(id).await })?;
     if common.json {
         return render::json(&notice);
     }
@@ -97,9 +95,7 @@ pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
 }
 
 pub(super) fn read(common: &Common, id: &NoticeId, officer: String) -> Outcome {
-    let request = serde_json::to_vec(&ReadRequest { officer })?;
-    let opened: OpenedNotice =
-        Client::new(common)?.post(&format!("/v1/notices/{id}/read"), request.into())?;
+    let opened = ask(common, |node| async move { node.read(id, &officer).await })?;
     if common.json {
         return render::json(&opened);
     }
@@ -108,7 +104,7 @@ pub(super) fn read(common: &Common, id: &NoticeId, officer: String) -> Outcome {
 }
 
 pub(super) fn status(common: &Common) -> Outcome {
-    let status: NodeStatus = Client::new(common)?.get("/v1/status")?;
+    let status = ask(common, |node| async move { node.status().await })?;
     if common.json {
         return render::json(&status);
     }
@@ -117,7 +113,7 @@ pub(super) fn status(common: &Common) -> Outcome {
 }
 
 pub(super) fn notice_status(common: &Common, id: &NoticeId) -> Outcome {
-    let status: NoticeStatus = Client::new(common)?.get(&format!("/v1/status/{id}"))?;
+    let status = ask(common, |node| async move { node.notice_status(id).await })?;
     if common.json {
         return render::json(&status);
     }
@@ -126,7 +122,7 @@ pub(super) fn notice_status(common: &Common, id: &NoticeId) -> Outcome {
 }
 
 pub(super) fn directory(common: &Common) -> Outcome {
-    let directory: DirectoryView = Client::new(common)?.get("/v1/directory")?;
+    let directory = ask(common, |node| async move { node.directory().await })?;
     if common.json {
         return render::json(&directory);
     }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::client::ClientError;
 use super::{Ended, Outcome};
+use crate::api::client::ClientError;
 use crate::api::types::{
     DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
 };

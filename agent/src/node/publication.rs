@@ -9,7 +9,7 @@ use valise_proto::wire::session::Publication;
 use valise_transport::{Anchors, AnchorsError, CertificateError, Connection, Revocation, Transport};
 
 use super::office::Office;
-use crate::enrol::{EnrolError, crls_pem, read_crls};
+use crate::enrol::crls_pem;
 use crate::folder::{self, FileError};
 
 /// Why a publication was not taken into force. What is in force stays so.
@@ -25,8 +25,6 @@ pub(super) enum PublicationError {
     MissingRevocation { issuer: String },
     #[error("by the revocation lists a broker offers, its own certificate is refused: {0}")]
     Certificate(CertificateError),
-    #[error("{0}")]
-    Enrol(#[from] EnrolError),
     #[error("{0}")]
     File(#[from] FileError),
 }
@@ -80,24 +78,20 @@ fn take_crls(
     for old in held.revocations() {
         check_newer(old, offered.revocations())?;
     }
-    let before = read_crls(&office.config().folder)?;
-    transport.swap_anchors(offered);
-    let checked = connection.recheck();
+    // Tried, and only then put in force: a list of the broker's own making is never acted upon.
+    let checked = connection.check_under(&offered);
     match checked {
-        Ok(()) | Err(CertificateError::Revoked) => {
-            folder::replace(&office.config().folder.crls(), crls_pem(crls).as_bytes())?;
-            tracing::info!("newer revocation lists are in force");
-            checked.map_err(PublicationError::Certificate)
-        }
+        Ok(()) | Err(CertificateError::Revoked) => {}
         #[allow(
             clippy::wildcard_enum_match_arm,
             reason = "whatever else is wrong, the lists are not to be used"
         )]
-        Err(error) => {
-            transport.swap_anchors(anchors(&before)?);
-            Err(PublicationError::Certificate(error))
-        }
+        Err(error) => return Err(PublicationError::Certificate(error)),
     }
+    folder::replace(&office.config().folder.crls(), crls_pem(crls).as_bytes())?;
+    transport.swap_anchors(offered);
+    tracing::info!("newer revocation lists are in force");
+    checked.map_err(PublicationError::Certificate)
 }
 
 /// Without this check a broker could hide a revocation by offering a list from before it.

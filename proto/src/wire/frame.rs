@@ -58,8 +58,8 @@ impl FrameDecoder {
     /// [`FrameError::TooLarge`]; the decoder stays where it is and says so again.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(len) = self.announced()? else { return Ok(None) };
+        // Nothing is reserved for a body that was only announced: memory is taken as bytes arrive.
         if self.buffer.len() < PREFIX_LEN + len {
-            self.buffer.reserve(PREFIX_LEN + len - self.buffer.len());
             return Ok(None);
         }
         self.buffer.advance(PREFIX_LEN);

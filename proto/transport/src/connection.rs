@@ -1,15 +1,23 @@
 //! One connection with a peer whose certificate was verified.
+//!
+//! Claimed: [`Connection::peer`] is who the verified certificate names; there is no way to make a connection without
+//! one. What the peer says when it closes is text from outside: it is shortened and stripped before anyone prints it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use quinn::ConnectionError;
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 use valise_proto::id::SpiffeId;
+use valise_proto::refusal::RefusalCode;
 
 use crate::endpoint::{Transport, wall_clock};
 use crate::frames::{FrameReceiver, FrameSender};
-use crate::verify::{CertificateError, Usage};
+use crate::verify::{Anchors, CertificateError, Usage, parse};
+
+/// Most characters kept of a sentence that the peer sent.
+const PEER_TEXT_CHARS_MAX: usize = 256;
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -22,7 +30,7 @@ pub enum CloseReason {
     Peer {
         /// The peer's code; 0 for an end in order.
         code: u64,
-        /// The peer's sentence.
+        /// The peer's sentence: at most 256 characters, none that steers a terminal.
         text: String,
     },
     /// The peer's TLS or QUIC refused us: its certificate check, the protocol, or a broken rule.
@@ -45,9 +53,9 @@ impl From<ConnectionError> for CloseReason {
             ConnectionError::LocallyClosed => Self::Local,
             ConnectionError::ApplicationClosed(close) => Self::Peer {
                 code: close.error_code.into_inner(),
-                text: String::from_utf8_lossy(&close.reason).into_owned(),
+                text: printable(&String::from_utf8_lossy(&close.reason)),
             },
-            ConnectionError::ConnectionClosed(close) => Self::Refused(close.to_string()),
+            ConnectionError::ConnectionClosed(close) => Self::Refused(printable(&close.to_string())),
             ConnectionError::TimedOut => Self::Idle,
             ConnectionError::Reset => Self::Reset,
             ConnectionError::VersionMismatch
@@ -57,24 +65,53 @@ impl From<ConnectionError> for CloseReason {
     }
 }
 
+/// What a person may be shown of a text from outside: no line breaks, escapes or reversed writing.
+fn printable(text: &str) -> String {
+    let steers = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(|c| !steers(c)).take(PEER_TEXT_CHARS_MAX).collect()
+}
+
 /// A connection. Clones are handles to the same one; it ends when the last is dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: quinn::Connection,
     peer: SpiffeId,
-    chain: std::sync::Arc<[CertificateDer<'static>]>,
+    chain: Arc<[CertificateDer<'static>]>,
     usage: Usage,
     transport: Transport,
 }
 
 impl Connection {
     /// Takes a connection whose handshake is complete. `usage` is the side the peer is on.
-    pub(crate) fn new(inner: quinn::Connection, usage: Usage, transport: Transport) -> Result<Self, CertificateError> {
-        let chain = inner.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    pub(crate) fn new(
+        inner: quinn::Connection,
+        usage: Usage,
+        transport: Transport,
+    ) -> Result<Self, CertificateError> {
+        let chain =
+            inner.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
         let chain = chain.ok_or(CertificateError::NoCertificate)?;
         let leaf = chain.first().ok_or(CertificateError::NoCertificate)?;
-        let peer = crate::verify::identity_of(leaf)?;
+        let peer = parse(leaf)?.identity()?;
         Ok(Self { inner, peer, chain: (*chain).into(), usage, transport })
+    }
+
+    /// Anchors may have been swapped during the handshake that `used` these; a peer they refuse does not slip through.
+    pub(crate) fn unless_refused_since(self, used: &Arc<Anchors>) -> Result<Self, CertificateError> {
+        let now = self.transport.anchors();
+        if Arc::ptr_eq(used, &now) {
+            return Ok(self);
+        }
+        match self.check_under(&now) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.close(RefusalCode::KeyNotActive.number(), &error.to_string());
+                Err(error)
+            }
+        }
     }
 
     /// Who is at the other end.
@@ -124,12 +161,31 @@ impl Connection {
     /// # Errors
     /// [`CertificateError`].
     pub fn recheck(&self) -> Result<(), CertificateError> {
-        self.transport.anchors().verify(&self.chain, self.usage, wall_clock()).map(|_| ())
+        self.check_under(&self.transport.anchors())
+    }
+
+    /// Verifies the peer's certificate by other anchors and revocation lists, which stay out of force: to try them.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn check_under(&self, anchors: &Anchors) -> Result<(), CertificateError> {
+        anchors.verify(&self.chain, self.usage, wall_clock()).map(|_| ())
     }
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Connection({} at {})", self.peer, self.remote_addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_cannot_steer_a_terminal_or_forge_a_line_of_the_log() {
+        assert_eq!(printable("bye\n2026-01-01 ERROR\u{1b}[2J\u{202e}x"), "bye2026-01-01 ERROR[2Jx");
+        assert_eq!(printable(&"x".repeat(1000)).len(), PEER_TEXT_CHARS_MAX);
     }
 }

@@ -1,27 +1,36 @@
-//! Servers and clients.
+//! What every connection is made from, and the side that connects.
+//!
+//! Claimed, against anyone between the two ends or at the other: a connection is TLS 1.3 with `valise/1` agreed and
+//! both certificates verified, by what was in force when its handshake began or newer; it reuses nothing of an earlier
+//! one (no 0-RTT, no tickets), so a revoked peer cannot resume and nothing can be replayed. It holds because every
+//! handshake is configured afresh by the one `server_tls` or `client_tls`, which take nothing from outside but
+//! credentials and anchors, and because [`TransportConfig`] bounds what a peer may send before it is read.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
 use valise_proto::id::{BrokerName, SpiffeId, Timestamp};
 
 use crate::connection::{CloseReason, Connection};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, RestartKeys};
 use crate::options::Options;
-use crate::verify::{Anchors, CertificateError, Usage, Verifier};
+use crate::verifier::Verifier;
+use crate::verify::{Anchors, CertificateError, Usage};
 
 /// The name in the TLS SNI extension. Brokers are known by their SPIFFE ID, so it is the same for all.
 const SERVER_NAME: &str = "broker.valise.invalid";
-/// Connections that completed their handshake and wait to be accepted.
-const ACCEPT_QUEUE_LEN: usize = 64;
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+/// Bytes kept for one connection attempt, and for all, before it is taken up or refused.
+const INCOMING_BYTES_MAX: u64 = 64 * 1024;
+const INCOMING_BYTES_TOTAL_MAX: u64 = 16 * 1024 * 1024;
 
 /// Why an endpoint cannot be used.
 #[derive(Debug, Error)]
@@ -118,24 +127,35 @@ impl Transport {
         self.read(|state| state.credentials.identity().clone())
     }
 
+    pub(crate) fn restart_keys(&self) -> RestartKeys {
+        self.read(|state| state.credentials.restart.clone())
+    }
+
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         // Nothing panics while it holds the lock, so a poisoned one holds a whole state all the same.
-        look(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn server_tls(&self) -> Result<rustls::ServerConfig, TransportError> {
-        let (chain, key, anchors) = self.parts();
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// One copy of the key for as long as the credentials are in force: handshakes share it.
+    fn resolver(&self) -> Arc<SingleCertAndKey> {
+        self.read(|state| Arc::new(SingleCertAndKey::from(Arc::clone(&state.credentials.certified))))
+    }
+
+    fn server_tls(&self, verifier: Arc<Verifier>) -> Result<rustls::ServerConfig, TransportError> {
         let unusable = |error: rustls::Error| TransportError::Credentials(error.to_string());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
-            .with_client_cert_verifier(Arc::new(Verifier::new(anchors, None)))
-            .with_single_cert(chain, key)
-            .map_err(unusable)?;
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(self.resolver());
         tls.alpn_protocols = vec![crate::ALPN.to_vec()];
         // No 0-RTT and no resumption: every connection proves both identities anew.
         tls.max_early_data_size = 0;
@@ -144,27 +164,30 @@ impl Transport {
         Ok(tls)
     }
 
-    fn server_config(&self) -> Result<quinn::ServerConfig, TransportError> {
-        let tls = self.server_tls()?;
-        let crypto = QuicServerConfig::try_from(tls).map_err(|e| TransportError::Credentials(e.to_string()))?;
+    /// For one handshake, or for as many as need no reason of a refusal.
+    pub(crate) fn server_config(
+        &self,
+        verifier: Arc<Verifier>,
+    ) -> Result<quinn::ServerConfig, TransportError> {
+        let tls = self.server_tls(verifier)?;
+        let crypto =
+            QuicServerConfig::try_from(tls).map_err(|e| TransportError::Credentials(e.to_string()))?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(self.quic_config());
-        config.max_incoming(self.options.handshakes_max);
-        config.incoming_buffer_size(64 * 1024);
-        config.incoming_buffer_size_total(16 * 1024 * 1024);
+        config.max_incoming(self.options.handshakes_max.max(1));
+        config.incoming_buffer_size(INCOMING_BYTES_MAX);
+        config.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
         Ok(config)
     }
 
     fn client_tls(&self, verifier: Arc<Verifier>) -> Result<rustls::ClientConfig, TransportError> {
-        let (chain, key, _) = self.parts();
         let unusable = |error: rustls::Error| TransportError::Credentials(error.to_string());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_auth_cert(chain, key)
-            .map_err(unusable)?;
+            .with_client_cert_resolver(self.resolver());
         tls.alpn_protocols = vec![crate::ALPN.to_vec()];
         tls.resumption = rustls::client::Resumption::disabled();
         tls.enable_early_data = false;
@@ -173,23 +196,25 @@ impl Transport {
 
     fn client_config(&self, verifier: Arc<Verifier>) -> Result<quinn::ClientConfig, TransportError> {
         let tls = self.client_tls(verifier)?;
-        let crypto = QuicClientConfig::try_from(tls).map_err(|e| TransportError::Credentials(e.to_string()))?;
+        let crypto =
+            QuicClientConfig::try_from(tls).map_err(|e| TransportError::Credentials(e.to_string()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.quic_config());
         Ok(config)
     }
 
-    fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Arc<Anchors>) {
-        self.read(|state| {
-            (state.credentials.chain.clone(), state.credentials.key.clone_key(), Arc::clone(&state.anchors))
-        })
-    }
-
     fn quic_config(&self) -> Arc<TransportConfig> {
-        let Options { idle_timeout, keep_alive, streams_max, stream_window_bytes, connection_window_bytes, .. } =
-            *self.options;
+        let Options {
+            idle_timeout,
+            keep_alive,
+            streams_max,
+            stream_window_bytes,
+            connection_window_bytes,
+            ..
+        } = *self.options;
         let mut config = TransportConfig::default();
-        let idle_millis = u32::try_from(idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        // To QUIC, 0 would mean without end.
+        let idle_millis = u32::try_from(idle_timeout.as_millis()).unwrap_or(u32::MAX).max(1);
         config
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_millis))))
             .keep_alive_interval(Some(keep_alive))
@@ -213,91 +238,6 @@ pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Accepts connections from agencies.
-#[derive(Debug)]
-pub struct Server {
-    endpoint: quinn::Endpoint,
-    accepted: mpsc::Receiver<Connection>,
-}
-
-impl Server {
-    /// Listens on `addr`. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`TransportError`].
-    pub fn bind(transport: &Transport, addr: SocketAddr) -> Result<Self, TransportError> {
-        let config = transport.server_config()?;
-        let endpoint =
-            quinn::Endpoint::server(config, addr).map_err(|source| TransportError::Bind { addr, source })?;
-        let (sender, accepted) = mpsc::channel(ACCEPT_QUEUE_LEN);
-        tokio::spawn(accept_all(endpoint.clone(), transport.clone(), sender));
-        Ok(Self { endpoint, accepted })
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
-    }
-
-    /// The next connection whose handshake succeeded; `None` after [`Server::close`].
-    pub async fn accept(&mut self) -> Option<Connection> {
-        self.accepted.recv().await
-    }
-
-    /// Ends every connection with `code` and `text` and stops listening. Waits until the peers have been told.
-    pub async fn close(self, code: u32, text: &str) {
-        self.endpoint.close(code.into(), text.as_bytes());
-        self.endpoint.wait_idle().await;
-    }
-}
-
-async fn accept_all(endpoint: quinn::Endpoint, transport: Transport, accepted: mpsc::Sender<Connection>) {
-    let handshakes_max = transport.options.handshakes_max.max(1);
-    let handshakes = Arc::new(Semaphore::new(handshakes_max));
-    while let Some(incoming) = endpoint.accept().await {
-        if endpoint.open_connections() > transport.options.connections_max {
-            tracing::warn!(remote = %incoming.remote_address(), "connection refused: too many are open");
-            incoming.refuse();
-            continue;
-        }
-        // Under load a peer must show that it receives at the address it claims before any state is kept for it.
-        if handshakes.available_permits() < handshakes_max.div_ceil(2) && incoming.may_retry() {
-            // `may_retry` was asked, so this cannot fail.
-            let _ = incoming.retry();
-            continue;
-        }
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        let (transport, accepted) = (transport.clone(), accepted.clone());
-        tokio::spawn(async move {
-            let remote = incoming.remote_address();
-            match handshake(incoming, &transport).await {
-                Ok(connection) => {
-                    drop(permit);
-                    // The receiver is gone only when the server is closing.
-                    let _ = accepted.send(connection).await;
-                }
-                Err(problem) => tracing::info!(%remote, %problem, "handshake failed"),
-            }
-        });
-    }
-}
-
-async fn handshake(incoming: quinn::Incoming, transport: &Transport) -> Result<Connection, String> {
-    let config = transport.server_config().map_err(|error| error.to_string())?;
-    let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| error.to_string())?;
-    let connection = tokio::time::timeout(transport.options.handshake_timeout, connecting)
-        .await
-        .map_err(|_| "it took too long".to_owned())?
-        .map_err(|error| error.to_string())?;
-    Connection::new(connection, Usage::Client, transport.clone()).map_err(|error| error.to_string())
-}
-
 /// Connects to brokers.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -311,15 +251,27 @@ impl Client {
         Self { transport: transport.clone() }
     }
 
-    /// Connects to `endpoint` (`host:port`), trying each of its addresses; where `broker` is given, only to that one.
+    /// Connects to `endpoint` (`host:port`), trying its addresses one after the other, at most eight; where `broker` is
+    /// given, only to that one. The handshake timeout counts for the name and for each address.
+    ///
+    /// In TLS 1.3 the connecting side is done first: a broker that refuses this node's certificate says so only after
+    /// this has returned, by ending the connection with [`CloseReason::Refused`].
     ///
     /// # Errors
     /// [`ConnectError`] of the last address tried.
-    pub async fn connect(&self, endpoint: &str, broker: Option<&BrokerName>) -> Result<Connection, ConnectError> {
+    pub async fn connect(
+        &self,
+        endpoint: &str,
+        broker: Option<&BrokerName>,
+    ) -> Result<Connection, ConnectError> {
         let unresolved = |problem: String| ConnectError::Resolve { endpoint: endpoint.to_owned(), problem };
-        let addrs = tokio::net::lookup_host(endpoint).await.map_err(|error| unresolved(error.to_string()))?;
+        let looked_up =
+            tokio::time::timeout(self.transport.options.handshake_timeout, tokio::net::lookup_host(endpoint));
+        let addrs =
+            looked_up.await.map_err(|_| unresolved("the resolver did not answer in time".to_owned()))?;
+        let addrs = addrs.map_err(|error| unresolved(error.to_string()))?;
         let mut last = unresolved("it has no address".to_owned());
-        for addr in addrs {
+        for addr in addrs.take(ADDRESSES_MAX) {
             match self.connect_to(endpoint, addr, broker).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
@@ -336,9 +288,11 @@ impl Client {
     ) -> Result<Connection, ConnectError> {
         let trust_domain = self.transport.identity().trust_domain;
         let expected = broker.map(|broker| SpiffeId::broker(trust_domain, broker.clone()));
-        let verifier = Arc::new(Verifier::new(self.transport.anchors(), expected));
+        let anchors = self.transport.anchors();
+        let verifier = Arc::new(Verifier::new(Arc::clone(&anchors), expected));
         let config = self.transport.client_config(Arc::clone(&verifier))?;
-        let local: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let local: IpAddr =
+            if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = quinn::Endpoint::client(SocketAddr::new(local, 0))?;
         let failed = |reason: CloseReason| match verifier.take_refused() {
             Some(source) => ConnectError::Certificate { endpoint: endpoint.to_owned(), source },
@@ -352,6 +306,7 @@ impl Client {
             .map_err(|_| failed(CloseReason::Idle))?
             .map_err(|error| failed(error.into()))?;
         Connection::new(connection, Usage::Server, self.transport.clone())
+            .and_then(|connection| connection.unless_refused_since(&anchors))
             .map_err(|source| ConnectError::Certificate { endpoint: endpoint.to_owned(), source })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Options {
     /// From the first packet to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// Silence after which a connection is given up.
+    /// Silence after which a connection is given up; at least a millisecond.
     pub idle_timeout: Duration,
     /// How often an otherwise silent connection is kept alive.
     pub keep_alive: Duration,
@@ -15,11 +15,14 @@ pub struct Options {
     pub streams_max: u32,
     /// Connections a server has open at a time.
     pub connections_max: usize,
-    /// Handshakes a server has under way at a time; above half of them, peers must first prove their address.
+    /// Handshakes a server has under way at a time, at least 1; above half of them, peers must first prove their
+    /// address.
     pub handshakes_max: usize,
     /// Bytes a peer may send on one stream before they are read.
     pub stream_window_bytes: u32,
     /// Bytes a peer may send on one connection before they are read; also the most this node sends unacknowledged.
+    /// Keep it at four stream windows or more: then three streams that nobody reads leave room for a fourth, which
+    /// may be FLASH's.
     pub connection_window_bytes: u32,
 }
 

@@ -5,25 +5,35 @@
 //! its time, and names exactly one SPIFFE identity of our trust domain in the part (agency or broker) that this end
 //! expects. It holds because both sides' verifiers are this one function over webpki, the TLS handshake proves
 //! possession of the key, revocation is checked for the whole chain, and an unknown or stale answer is a refusal (G12).
+//!
+//! A wrong clock is the other way to be cheated: set back, it would let an expired certificate or a list from before a
+//! revocation pass. Nothing here can know the time, but a revocation list dated after now shows that the clock is wrong
+//! or the list is, and is a refusal too. Of several lists of one issuer only the newest is kept: webpki would use
+//! whichever comes first, and so whoever orders them could hide a revocation behind an older list.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
+use rustls::SignatureScheme;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use thiserror::Error;
-use valise_proto::id::{Role, SpiffeId, Timestamp, TrustDomain};
-use webpki::{CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, UnknownStatusPolicy};
+use valise_proto::id::{IdError, Role, SpiffeId, Timestamp, TrustDomain};
+use webpki::{
+    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, UnknownStatusPolicy,
+};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Ed25519 only, for certificates, CRLs and handshakes alike.
-static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::aws_lc_rs::ED25519],
     mapping: &[(SignatureScheme::ED25519, &[webpki::aws_lc_rs::ED25519])],
 };
+/// The algorithm of a leaf's key (RFC 8410).
+const ED25519_OID: &str = "1.3.101.112";
+/// How far ahead of this node's clock a revocation list may be dated: clocks differ a little.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Why a peer's certificate (or our own) is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -35,7 +45,9 @@ pub enum CertificateError {
     #[error("the certificate cannot be read: {0}")]
     Malformed(String),
     /// Chains to none of our roots.
-    #[error("the certificate was issued by an authority this node does not trust; compare the trust anchors on both sides")]
+    #[error(
+        "the certificate was issued by an authority this node does not trust; compare the trust anchors on both sides"
+    )]
     UnknownAuthority,
     /// Past its time.
     #[error("the certificate expired at {not_after} (this node's clock: {now}); renew it, or set the clock")]
@@ -57,10 +69,20 @@ pub enum CertificateError {
     #[error("the certificate, or the one that issued it, has been revoked")]
     Revoked,
     /// The list that would tell is stale.
-    #[error("a revocation list ran out at {next_update} (this node's clock: {now}); publish a new one: valise-ca publish")]
+    #[error(
+        "a revocation list ran out at {next_update} (this node's clock: {now}); publish a new one: valise-ca publish"
+    )]
     RevocationListExpired {
         /// When it ran out.
         next_update: Timestamp,
+        /// The clock it was compared with.
+        now: Timestamp,
+    },
+    /// The list that would tell is from the future.
+    #[error("a revocation list is dated {this_update}, after this node's clock ({now}); set the clock")]
+    RevocationListNotYetValid {
+        /// When it says it was issued.
+        this_update: Timestamp,
         /// The clock it was compared with.
         now: Timestamp,
     },
@@ -86,6 +108,9 @@ pub enum CertificateError {
         /// Who it is.
         got: SpiffeId,
     },
+    /// A key or a signature that is not Ed25519.
+    #[error("the certificate chain uses another algorithm than Ed25519; issue it anew with valise-ca")]
+    WrongAlgorithm,
     /// Not an X.509-SVID.
     #[error("the certificate is not an X.509-SVID: {0}")]
     NotSpiffe(String),
@@ -158,11 +183,15 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Reads DER roots and CRLs.
+    /// Reads DER roots and CRLs. Of several lists of one issuer the newest counts.
     ///
     /// # Errors
     /// [`AnchorsError`].
-    pub fn new<B: AsRef<[u8]>>(trust_domain: TrustDomain, roots: &[B], crls: &[B]) -> Result<Self, AnchorsError> {
+    pub fn new<B: AsRef<[u8]>>(
+        trust_domain: TrustDomain,
+        roots: &[B],
+        crls: &[B],
+    ) -> Result<Self, AnchorsError> {
         if roots.is_empty() {
             return Err(AnchorsError::None);
         }
@@ -174,11 +203,12 @@ impl Anchors {
         let read_crl = |(index, der): (usize, &B)| {
             let bad = |problem: String| AnchorsError::Crl { index, problem };
             let revocation = read_revocation(der.as_ref()).map_err(bad)?;
-            let crl = OwnedCertRevocationList::from_der(der.as_ref()).map_err(|error| bad(error.to_string()))?;
+            let crl =
+                OwnedCertRevocationList::from_der(der.as_ref()).map_err(|error| bad(error.to_string()))?;
             Ok((CertRevocationList::from(crl), revocation))
         };
         let lists: Vec<_> = crls.iter().enumerate().map(read_crl).collect::<Result<_, _>>()?;
-        let (crls, revocations) = lists.into_iter().unzip();
+        let (crls, revocations) = newest_of_each_issuer(lists).into_iter().unzip();
         Ok(Self {
             trust_domain,
             roots: roots.iter().enumerate().map(read_root).collect::<Result<_, _>>()?,
@@ -187,7 +217,7 @@ impl Anchors {
         })
     }
 
-    /// What the revocation lists say of themselves.
+    /// What the revocation lists that count say of themselves, ordered by issuer.
     #[must_use]
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
@@ -198,10 +228,21 @@ impl Anchors {
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub fn verify(&self, chain: &[CertificateDer<'_>], usage: Usage, now: Timestamp) -> Result<SpiffeId, CertificateError> {
+    pub fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        usage: Usage,
+        now: Timestamp,
+    ) -> Result<SpiffeId, CertificateError> {
         let (leaf, intermediates) = chain.split_first().ok_or(CertificateError::NoCertificate)?;
+        self.verify_dates(now)?;
         self.verify_path(leaf, intermediates, usage, now)?;
-        let identity = identity_of(leaf)?;
+        let leaf = parse(leaf)?;
+        // webpki takes a leaf that says nothing of its usage for one that may be used for anything.
+        if !leaf.is_for(usage) {
+            return Err(CertificateError::WrongUsage(usage));
+        }
+        let identity = leaf.identity()?;
         if identity.trust_domain != self.trust_domain {
             return Err(CertificateError::WrongTrustDomain {
                 expected: self.trust_domain.clone(),
@@ -212,7 +253,22 @@ impl Anchors {
             Usage::Client => ("an agency", matches!(identity.role, Role::Agency(_))),
             Usage::Server => ("a broker", matches!(identity.role, Role::Broker(_))),
         };
-        if right { Ok(identity) } else { Err(CertificateError::WrongRole { expected: expected.to_owned(), got: identity }) }
+        if right {
+            Ok(identity)
+        } else {
+            Err(CertificateError::WrongRole { expected: expected.to_owned(), got: identity })
+        }
+    }
+
+    /// webpki refuses a list that has run out, but takes one from the future.
+    fn verify_dates(&self, now: Timestamp) -> Result<(), CertificateError> {
+        let latest = now.plus(CLOCK_AHEAD_MAX);
+        match self.revocations.iter().find(|revocation| revocation.this_update > latest) {
+            Some(&Revocation { this_update, .. }) => {
+                Err(CertificateError::RevocationListNotYetValid { this_update, now })
+            }
+            None => Ok(()),
+        }
     }
 
     fn verify_path(
@@ -222,7 +278,8 @@ impl Anchors {
         usage: Usage,
         now: Timestamp,
     ) -> Result<(), CertificateError> {
-        let end_entity = webpki::EndEntityCert::try_from(leaf).map_err(|error| certificate_error(&error, usage, now))?;
+        let end_entity =
+            webpki::EndEntityCert::try_from(leaf).map_err(|error| certificate_error(&error, usage, now))?;
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let revocation = webpki::RevocationOptionsBuilder::new(&crls)
             .map_err(|_| CertificateError::RevocationUnknown)?
@@ -234,9 +291,17 @@ impl Anchors {
             Usage::Client => webpki::KeyUsage::client_auth(),
             Usage::Server => webpki::KeyUsage::server_auth(),
         };
-        let time = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now.millis()));
+        let time = UnixTime::since_unix_epoch(Duration::from_millis(now.millis()));
         end_entity
-            .verify_for_usage(SIGNATURES.all, &self.roots, intermediates, time, key_usage, Some(revocation), None)
+            .verify_for_usage(
+                SIGNATURES.all,
+                &self.roots,
+                intermediates,
+                time,
+                key_usage,
+                Some(revocation),
+                None,
+            )
             .map(|_| ())
             .map_err(|error| certificate_error(&error, usage, now))
     }
@@ -252,8 +317,11 @@ fn certificate_error(error: &webpki::Error, usage: Usage, now: Timestamp) -> Cer
     use webpki::Error;
     // webpki's own enum is marked non-exhaustive, so a last arm is needed.
     match error {
-        Error::UnknownIssuer => CertificateError::UnknownAuthority,
-        Error::CertExpired { not_after, .. } => CertificateError::Expired { not_after: timestamp(*not_after), now },
+        // Under our authority's name, but not by its key: an authority that was made anew, or someone who poses as it.
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => CertificateError::UnknownAuthority,
+        Error::CertExpired { not_after, .. } => {
+            CertificateError::Expired { not_after: timestamp(*not_after), now }
+        }
         Error::CertNotValidYet { not_before, .. } => {
             CertificateError::NotYetValid { not_before: timestamp(*not_before), now }
         }
@@ -263,15 +331,19 @@ fn certificate_error(error: &webpki::Error, usage: Usage, now: Timestamp) -> Cer
         }
         Error::UnknownRevocationStatus => CertificateError::RevocationUnknown,
         Error::RequiredEkuNotFoundContext(_) => CertificateError::WrongUsage(usage),
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+        | Error::UnsupportedCrlSignatureAlgorithmContext(_)
+        | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => CertificateError::WrongAlgorithm,
         other => CertificateError::Invalid(other.to_string()),
     }
 }
 
-fn timestamp(time: UnixTime) -> Timestamp {
+pub(crate) fn timestamp(time: UnixTime) -> Timestamp {
     Timestamp::from_millis(time.as_secs().saturating_mul(1000))
 }
 
-fn parse(der: &CertificateDer<'_>) -> Result<Parsed, CertificateError> {
+pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Parsed, CertificateError> {
     let malformed = |error: String| CertificateError::Malformed(error);
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
     let names = certificate.subject_alternative_name().map_err(|error| malformed(error.to_string()))?;
@@ -282,165 +354,86 @@ fn parse(der: &CertificateDer<'_>) -> Result<Parsed, CertificateError> {
         };
         names.value.general_names.iter().map(uri).collect()
     });
+    let usages = certificate.extended_key_usage().map_err(|error| malformed(error.to_string()))?;
     let validity = certificate.validity();
-    let millis = |seconds: i64| Timestamp::from_millis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000));
     Ok(Parsed {
+        client: usages.as_ref().is_some_and(|usages| usages.value.client_auth),
+        server: usages.as_ref().is_some_and(|usages| usages.value.server_auth),
         names: uris.unwrap_or_default(),
-        not_before: millis(validity.not_before.timestamp()),
-        not_after: millis(validity.not_after.timestamp()),
+        ed25519: certificate.public_key().algorithm.algorithm.to_id_string() == ED25519_OID,
+        not_before: from_seconds(validity.not_before.timestamp()),
+        not_after: from_seconds(validity.not_after.timestamp()),
     })
 }
 
-struct Parsed {
+/// What a leaf says, whether or not anyone vouches for it.
+pub(crate) struct Parsed {
     /// Each subject alternative name; `None` for one that is not a URI.
     names: Vec<Option<String>>,
-    not_before: Timestamp,
-    not_after: Timestamp,
+    client: bool,
+    server: bool,
+    ed25519: bool,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
-/// The one SPIFFE identity a leaf names (SPIFFE X509-SVID section 2).
-pub(crate) fn identity_of(leaf: &CertificateDer<'_>) -> Result<SpiffeId, CertificateError> {
-    match parse(leaf)?.names.as_slice() {
-        [Some(uri)] => uri.parse().map_err(|error: valise_proto::id::IdError| CertificateError::NotSpiffe(error.to_string())),
-        names => {
-            let sentence = format!("it has {} subject alternative names; exactly one URI is needed", names.len());
-            Err(CertificateError::NotSpiffe(sentence))
+impl Parsed {
+    fn is_for(&self, usage: Usage) -> bool {
+        match usage {
+            Usage::Client => self.client,
+            Usage::Server => self.server,
+        }
+    }
+
+    /// The one SPIFFE identity it names (SPIFFE X509-SVID section 2), if its key is one we take.
+    pub(crate) fn identity(&self) -> Result<SpiffeId, CertificateError> {
+        if !self.ed25519 {
+            return Err(CertificateError::WrongAlgorithm);
+        }
+        match self.names.as_slice() {
+            [Some(uri)] => {
+                uri.parse().map_err(|error: IdError| CertificateError::NotSpiffe(error.to_string()))
+            }
+            names => {
+                let count = names.len();
+                let sentence = format!("it has {count} subject alternative names; exactly one URI is needed");
+                Err(CertificateError::NotSpiffe(sentence))
+            }
         }
     }
 }
 
-pub(crate) fn validity_of(leaf: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), CertificateError> {
-    parse(leaf).map(|parsed| (parsed.not_before, parsed.not_after))
+/// Seconds since 1970; a time before it is as good as 1970.
+fn from_seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }
 
 fn read_revocation(der: &[u8]) -> Result<Revocation, String> {
-    let (_, crl) = x509_parser::revocation_list::CertificateRevocationList::from_der(der).map_err(|e| e.to_string())?;
-    let millis = |seconds: i64| Timestamp::from_millis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000));
+    let (_, crl) =
+        x509_parser::revocation_list::CertificateRevocationList::from_der(der).map_err(|e| e.to_string())?;
     let next_update = crl.next_update().ok_or("it has no nextUpdate")?;
     Ok(Revocation {
         issuer: crl.issuer().to_string(),
         number: crl.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
-        this_update: millis(crl.last_update().timestamp()),
-        next_update: millis(next_update.timestamp()),
+        this_update: from_seconds(crl.last_update().timestamp()),
+        next_update: from_seconds(next_update.timestamp()),
     })
 }
 
-/// rustls' view of [`Anchors`].
-#[derive(Debug)]
-pub(crate) struct Verifier {
-    anchors: Arc<Anchors>,
-    /// Only this peer, when connecting.
-    expected: Option<SpiffeId>,
-    /// Why the last certificate was not accepted: rustls passes it on as text only.
-    refused: std::sync::Mutex<Option<CertificateError>>,
+type List = (CertRevocationList<'static>, Revocation);
+
+/// Ordered by issuer, one list each.
+fn newest_of_each_issuer(mut lists: Vec<List>) -> Vec<List> {
+    lists.sort_by(|(_, a), (_, b)| a.issuer.cmp(&b.issuer).then_with(|| compare_age(b, a)));
+    lists.dedup_by(|(_, older), (_, newest)| older.issuer == newest.issuer);
+    lists
 }
 
-impl Verifier {
-    pub(crate) fn new(anchors: Arc<Anchors>, expected: Option<SpiffeId>) -> Self {
-        Self { anchors, expected, refused: std::sync::Mutex::new(None) }
-    }
-
-    pub(crate) fn take_refused(&self) -> Option<CertificateError> {
-        self.refused.lock().ok()?.take()
-    }
-
-    fn check(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        usage: Usage,
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let result = self.anchors.verify(&chain, usage, timestamp(now)).and_then(|identity| match &self.expected {
-            Some(expected) if *expected != identity => {
-                Err(CertificateError::WrongRole { expected: expected.to_string(), got: identity })
-            }
-            Some(_) | None => Ok(()),
-        });
-        result.map_err(|error| {
-            let refusal = rustls::CertificateError::Other(OtherError(Arc::new(error.clone())));
-            if let Ok(mut refused) = self.refused.lock() {
-                *refused = Some(error);
-            }
-            rustls::Error::InvalidCertificate(refusal)
-        })
-    }
-}
-
-/// TLS 1.2 is not offered, so its signatures never come.
-fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
-    Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, Usage::Server, now).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &SIGNATURES)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SIGNATURES.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, Usage::Client, now).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &SIGNATURES)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SIGNATURES.supported_schemes()
-    }
+/// By CRL number, which rises with every list of an issuer, then by date for those that carry none.
+fn compare_age(a: &Revocation, b: &Revocation) -> Ordering {
+    let significant =
+        |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
+    let (left, right) = (significant(&a.number), significant(&b.number));
+    let by_number = left.len().cmp(&right.len()).then_with(|| left.cmp(&right));
+    by_number.then_with(|| a.this_update.cmp(&b.this_update))
 }

@@ -1,0 +1,325 @@
+//! The authority at work: an open folder whose keys are decrypted.
+//!
+//! Claimed: whatever leaves this module (a certificate, a directory, a list) is on record in the folder before it
+//! leaves, under a number that nothing else will bear; and a step that fails leaves folder and memory as they were. It
+//! holds because every step changes a copy of the state, makes everything it will hand out, puts the copy on stable
+//! storage in one atomic replacement, and only then returns. Only one process has the folder open at a time.
+
+mod broker;
+mod enrol;
+mod members;
+mod publish;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use valise_proto::crypto::SigningKey;
+use valise_proto::enrolment::Trust;
+use valise_proto::id::{Timestamp, TrustDomain};
+use valise_proto::label::PolicyId;
+
+pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
+pub use enrol::EnrolError;
+pub use members::ChangeError;
+pub use publish::{CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE};
+
+use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
+use crate::folder::{Folder, FolderError};
+use crate::keys::{Keys, KeysError};
+use crate::passphrase::Passphrase;
+use crate::register::Register;
+use crate::state::{self, Hex, State, StateError, Stored};
+use crate::x509::{Ca, SignError};
+
+/// Why an authority was not founded or opened. The folder is as it was.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Founded before.
+    #[error("{} holds an authority already; it was left as it is. Name another folder to found a new one", .0.display())]
+    AlreadyInitialised(PathBuf),
+    /// Files that are not of an unfinished `init`.
+    #[error("{dir} holds {found}; name a new or empty folder", dir = dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// Keys without the record of what was done with them.
+    #[error("{dir} holds the keys of an authority but no state.json; restore it from a backup: without it nobody knows what was issued", dir = .0.display())]
+    StateLost(PathBuf),
+    /// The folder cannot be used now.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The authority's own certificates.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
+        Self::Folder(error.into())
+    }
+}
+
+/// What an authority is founded on; it cannot be changed later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// The exchange.
+    pub trust_domain: TrustDomain,
+    /// The one policy of its labels and clearances.
+    pub policy: PolicyId,
+}
+
+/// How long what is published counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The directory, from `issued_at` to `expires_at`.
+    pub directory: Duration,
+    /// Revocation lists, from `thisUpdate` to `nextUpdate`.
+    pub crls: Duration,
+}
+
+impl Default for Validity {
+    /// 30 days each: as long as an authority may be away before the exchange stands still (G12).
+    fn default() -> Self {
+        let month = Duration::from_secs(30 * 24 * 60 * 60);
+        Self { directory: month, crls: month }
+    }
+}
+
+/// An open authority. Its folder belongs to this process for as long as this lives.
+pub struct Authority {
+    folder: Folder,
+    directory_key: SigningKey,
+    root: Ca,
+    issuing: Ca,
+    state: State,
+    validity: Validity,
+    _lock: File,
+}
+
+impl Authority {
+    /// Founds an authority in a new or empty folder: keys, root and issuing certificate, an empty state.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what was made until then is removed.
+    pub fn init(
+        dir: &Path,
+        founding: &Founding,
+        passphrase: &Passphrase,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
+        let folder = Folder::new(dir);
+        check_vacant(&folder)?;
+        let made = !dir.exists();
+        files::make_private(dir)?;
+        let private = fs::set_permissions(dir, fs::Permissions::from_mode(files::PRIVATE_FOLDER));
+        private.map_err(|source| FileError::new("close this folder to others", dir, source))?;
+        let lock = folder.lock()?;
+        // Another process may have founded one between the first look and the lock.
+        check_vacant(&folder)?;
+        let founded = Self::found(&folder, founding, passphrase, now, lock);
+        if founded.is_err() {
+            unmake(&folder, made);
+        }
+        founded
+    }
+
+    fn found(
+        folder: &Folder,
+        founding: &Founding,
+        passphrase: &Passphrase,
+        now: Timestamp,
+        lock: File,
+    ) -> Result<Self, OpenError> {
+        let sentence = b"An init that was not finished; run it again.\n";
+        files::replace(&folder.unfinished(), sentence, SECRET_FILE)?;
+        let Keys { root, issuing, directory } = Keys::create(folder, passphrase)?;
+        let domain = &founding.trust_domain;
+        let root = Ca::new_root(domain, root, now)?;
+        let issuing = root.new_issuing(domain, issuing, now)?;
+        // For people and their tools; what counts is the copy in the signed state.
+        for (path, ca) in [(folder.root_certificate(), &root), (folder.issuing_certificate(), &issuing)] {
+            files::replace(&path, certificates_pem(&[&ca.certificate.der]).as_bytes(), PLAIN_FILE)?;
+        }
+        let state = State {
+            trust_domain: domain.clone(),
+            policy: founding.policy.clone(),
+            founded_at: now,
+            directory_key: Stored(directory.verifying_key()),
+            root_certificate: Hex(root.certificate.der.to_vec()),
+            issuing_certificate: Hex(issuing.certificate.der.to_vec()),
+            directory_version: 0,
+            crl_number: 0,
+            agencies: BTreeMap::new(),
+            brokers: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            retired_keys: BTreeSet::new(),
+        };
+        state::save(&folder.state(), &state, &directory)?;
+        remove_marker(folder)?;
+        let validity = Validity::default();
+        Ok(Self {
+            folder: folder.clone(),
+            directory_key: directory,
+            root,
+            issuing,
+            state,
+            validity,
+            _lock: lock,
+        })
+    }
+
+    /// Opens an authority and decrypts its keys.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path, passphrase: &Passphrase) -> Result<Self, OpenError> {
+        let folder = Folder::new(dir);
+        folder.check_initialised()?;
+        folder.check_private()?;
+        let lock = folder.lock()?;
+        let Keys { root, issuing, directory } = Keys::open(&folder, passphrase)?;
+        let state = state::load(&folder.state(), Some(&directory.verifying_key()))?;
+        let root = Ca::open(Bytes::copy_from_slice(&state.root_certificate.0), root)?;
+        let issuing = Ca::open(Bytes::copy_from_slice(&state.issuing_certificate.0), issuing)?;
+        // An init that was stopped at its very last step is finished.
+        remove_marker(&folder)?;
+        let validity = Validity::default();
+        Ok(Self { folder, directory_key: directory, root, issuing, state, validity, _lock: lock })
+    }
+
+    /// How long what is published from now on counts. It is not remembered in the folder.
+    pub fn set_validity(&mut self, validity: Validity) {
+        self.validity = validity;
+    }
+
+    /// The exchange.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.state.trust_domain
+    }
+
+    /// The policy of its labels and clearances.
+    #[must_use]
+    pub fn policy(&self) -> &PolicyId {
+        &self.state.policy
+    }
+
+    /// The roots of trust, which every node must be given by hand.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        trust_of(&self.state)
+    }
+
+    /// What was issued and decided so far.
+    #[must_use]
+    pub fn register(&self) -> Register {
+        Register::of(self.state.clone())
+    }
+
+    fn check_clock(&self, now: Timestamp) -> Result<(), SignError> {
+        self.root.check_clock(now)?;
+        self.issuing.check_clock(now)
+    }
+
+    /// Puts the next state on stable storage; only then does it count.
+    fn commit(&mut self, next: State) -> Result<(), StateError> {
+        state::save(&self.folder.state(), &next, &self.directory_key)?;
+        self.state = next;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({}, {})", self.state.trust_domain, self.folder.path().display())
+    }
+}
+
+pub(crate) fn trust_of(state: &State) -> Trust {
+    Trust {
+        trust_domain: state.trust_domain.clone(),
+        anchors: vec![Bytes::copy_from_slice(&state.root_certificate.0)],
+        directory_keys: vec![state.directory_key.0],
+    }
+}
+
+/// Certificates as PEM text.
+fn certificates_pem(certificates: &[&Bytes]) -> String {
+    armour("CERTIFICATE", certificates)
+}
+
+fn armour(label: &str, items: &[&Bytes]) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let pems: Vec<_> = items.iter().map(|der| pem::Pem::new(label, der.as_ref())).collect();
+    pem::encode_many_config(&pems, config)
+}
+
+/// Whether an authority may be founded here. Leftovers of an `init` that was stopped may be there: nobody was ever
+/// told of those keys.
+pub(crate) fn check_vacant(folder: &Folder) -> Result<(), OpenError> {
+    let dir = folder.path();
+    let refused = |source| FileError::new("read this folder", dir, source);
+    // The state is written last and at once, so where it stands, all else does.
+    if folder.state().exists() {
+        return Err(OpenError::AlreadyInitialised(dir.to_owned()));
+    }
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(refused(source).into()),
+    };
+    let unfinished = folder.unfinished().exists();
+    for entry in entries {
+        let path = entry.map_err(refused)?.path();
+        let ours = folder.files().iter().any(|file| path == *file || path == files::copy_of(file));
+        if path == folder.lock_file() || (unfinished && ours) {
+            continue;
+        }
+        if ours {
+            return Err(OpenError::StateLost(dir.to_owned()));
+        }
+        let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(OpenError::NotEmpty { dir: dir.to_owned(), found });
+    }
+    Ok(())
+}
+
+/// Removes what a failed `init` made. What cannot be removed is left for the next `init`, which the marker tells that
+/// it may go on.
+fn unmake(folder: &Folder, made: bool) {
+    let marker = folder.unfinished();
+    for file in folder.files().iter().filter(|file| **file != marker) {
+        let _ = files::remove_if_there(&files::copy_of(file));
+        let _ = files::remove_if_there(file);
+    }
+    let _ = files::remove_if_there(&marker);
+    if made {
+        let _ = fs::remove_dir(folder.path());
+    }
+}
+
+fn remove_marker(folder: &Folder) -> Result<(), FileError> {
+    let marker = folder.unfinished();
+    if marker.exists() {
+        files::remove_if_there(&marker)
+            .map_err(|source| FileError::new("remove this file", &marker, source))?;
+        files::sync_folder(folder.path())?;
+    }
+    Ok(())
+}

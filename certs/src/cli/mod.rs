@@ -1,0 +1,285 @@
+//! The command line of the authority.
+//!
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes.
+
+mod ask;
+mod commands;
+mod enrol;
+mod render;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use valise_proto::id::{AgencyId, BrokerName, Role, Timestamp, TrustDomain};
+use valise_proto::label::PolicyId;
+
+use crate::authority::{Authority, Validity};
+use crate::member;
+use crate::register::Register;
+use crate::state::RevocationReason;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_MISTAKES: u8 = 2;
+
+/// The authority of a Valise exchange: issues and revokes certificates, enrols agencies, publishes the directory.
+///
+/// Works offline, on one folder. Only `list`, `show` and `fingerprint` do without its passphrase.
+#[derive(Debug, Parser)]
+#[command(name = "valise-ca", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The authority's folder
+    #[arg(long, global = true, env = "VALISE_CA_DIR", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Read the passphrase from the one line of this file (mode 0600) instead of asking for it
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Found an authority in a new or empty folder
+    Init {
+        /// The exchange, such as exchange.example
+        #[arg(long, value_name = "DOMAIN")]
+        trust_domain: TrustDomain,
+        /// The policy that gives its labels and clearances their meaning
+        #[arg(long, value_name = "POLICY")]
+        policy: PolicyId,
+    },
+    /// Issue brokers and say where they listen
+    #[command(subcommand)]
+    Broker(BrokerCommand),
+    /// Enrol an agency: turn its enrolment request into an enrolment bundle
+    Enrol(Box<enrol::EnrolArgs>),
+    /// Make a fresh bundle for an agency that is enrolled; renews its certificate when that is due
+    Bundle {
+        /// The agency
+        #[arg(value_name = "STATE/UNIT")]
+        agency: AgencyId,
+        /// Write the bundle here
+        #[arg(long, value_name = "BUNDLE.pem")]
+        out: PathBuf,
+        #[command(flatten)]
+        validity: ValidityArgs,
+    },
+    /// Sign a new directory and new revocation lists, and write what every node must hold
+    Publish {
+        /// Write directory.valise, crls.pem and trust.pem to this folder
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        #[command(flatten)]
+        validity: ValidityArgs,
+    },
+    /// List brokers and agencies
+    List,
+    /// Show all that is on record about a member
+    Show {
+        /// An agency such as fra/ncb, or a broker
+        #[arg(value_name = "ID", value_parser = member::parse)]
+        member: Role,
+    },
+    /// Take a member out for good: certificates revoked, keys never accepted again
+    Revoke {
+        /// An agency such as fra/ncb, or a broker
+        #[arg(value_name = "ID", value_parser = member::parse)]
+        member: Role,
+        /// Why: unspecified, key-compromise, superseded, cessation-of-operation or privilege-withdrawn
+        #[arg(long, value_name = "REASON", default_value = "unspecified")]
+        reason: RevocationReason,
+    },
+    /// Keep an agency listed, but from sending and receiving
+    Suspend {
+        /// The agency
+        #[arg(value_name = "STATE/UNIT")]
+        agency: AgencyId,
+    },
+    /// End a suspension
+    Reinstate {
+        /// The agency
+        #[arg(value_name = "STATE/UNIT")]
+        agency: AgencyId,
+    },
+    /// Change what agencies may see
+    #[command(subcommand)]
+    Clearance(ClearanceCommand),
+    /// Print the fingerprint of the authority's roots of trust, or of a request, bundle or trust file
+    Fingerprint {
+        /// The file
+        #[arg(value_name = "FILE.pem")]
+        file: Option<PathBuf>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BrokerCommand {
+    /// Make a broker's keys and certificate; for one that is there already, its renewal
+    Issue {
+        /// Its name, such as b1
+        #[arg(value_name = "NAME")]
+        name: BrokerName,
+        /// Where agencies reach it; may be given several times
+        #[arg(long = "endpoint", value_name = "HOST:PORT", required = true)]
+        endpoints: Vec<String>,
+        /// Write tls.crt, tls.key, receipt.key and trust.pem to this folder
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Put the new keys in place of those that are in the folder
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List a broker with other endpoints
+    Endpoints {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: BrokerName,
+        /// Where agencies reach it; may be given several times
+        #[arg(long = "endpoint", value_name = "HOST:PORT", required = true)]
+        endpoints: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClearanceCommand {
+    /// Clear an agency for exactly this
+    Set {
+        /// The agency
+        #[arg(value_name = "STATE/UNIT")]
+        agency: AgencyId,
+        #[command(flatten)]
+        clearance: enrol::ClearanceArgs,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+struct ValidityArgs {
+    /// Days until the directory expires
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=366))]
+    valid_days: u64,
+    /// Days until the revocation lists run out
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=366))]
+    crl_valid_days: u64,
+}
+
+impl ValidityArgs {
+    fn validity(&self) -> Validity {
+        let days = |days: u64| Duration::from_secs(days.saturating_mul(24 * 60 * 60));
+        Validity { directory: days(self.valid_days), crls: days(self.crl_valid_days) }
+    }
+}
+
+/// How a command ended, where not well.
+#[derive(Debug)]
+enum Ended {
+    /// Refused or failed.
+    Failed(anyhow::Error),
+    /// The command or its input has mistakes.
+    Mistakes(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+type Outcome = Result<(), Ended>;
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.common.json;
+    let (error, code, name) = match run(cli) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Ended::Failed(error)) => (error, EXIT_FAILED, "FAILED"),
+        Err(Ended::Mistakes(error)) => (error, EXIT_MISTAKES, "MISTAKES"),
+    };
+    if json {
+        let body = serde_json::json!({ "error": { "code": name, "message": format!("{error:#}") } });
+        println!("{body}");
+    } else {
+        eprintln!("valise-ca: {error:#}");
+    }
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli) -> Outcome {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Init { trust_domain, policy } => commands::init(&common, trust_domain, policy),
+        Command::Broker(BrokerCommand::Issue { name, endpoints, out, replace }) => {
+            commands::issue_broker(&common, &name, endpoints, &out, replace)
+        }
+        Command::Broker(BrokerCommand::Endpoints { name, endpoints }) => {
+            commands::set_endpoints(&common, &name, endpoints)
+        }
+        Command::Enrol(args) => enrol::enrol(&common, *args),
+        Command::Bundle { agency, out, validity } => enrol::bundle(&common, &agency, &out, &validity),
+        Command::Publish { out, validity } => commands::publish(&common, &out, &validity),
+        Command::List => commands::list(&common),
+        Command::Show { member } => commands::show(&common, &member),
+        Command::Revoke { member, reason } => commands::revoke(&common, &member, reason),
+        Command::Suspend { agency } => commands::suspend(&common, &agency),
+        Command::Reinstate { agency } => commands::reinstate(&common, &agency),
+        Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
+            enrol::set_clearance(&common, &agency, clearance)
+        }
+        Command::Fingerprint { file } => commands::fingerprint(&common, file.as_deref()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "valise-ca", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+impl Common {
+    fn dir(&self) -> Result<&Path, Ended> {
+        self.dir.as_deref().ok_or_else(|| {
+            Ended::Mistakes(anyhow::anyhow!("name the authority's folder: --dir DIR, or set VALISE_CA_DIR"))
+        })
+    }
+
+    fn register(&self) -> Result<Register, Ended> {
+        Ok(Register::open(self.dir()?)?)
+    }
+
+    /// Opens the authority; the passphrase is asked for only where there is one to open.
+    fn open(&self) -> Result<Authority, Ended> {
+        self.register()?;
+        let passphrase = ask::passphrase(self.passphrase_file.as_deref())?;
+        Ok(Authority::open(self.dir()?, &passphrase)?)
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,128 @@
+//! The authority's folder: where each file lies, and who may use it at one time.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::files::{self, FileError, SECRET_FILE};
+
+/// The folder cannot be used now. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// `init` was not run.
+    #[error("{dir} holds no authority: run `valise-ca init --dir {dir} --trust-domain DOMAIN --policy POLICY`", dir = .0.display())]
+    NotInitialised(PathBuf),
+    /// Another process has it open.
+    #[error("{} is in use by another valise-ca; wait until it is done", .0.display())]
+    InUse(PathBuf),
+    /// Others than its owner may enter it, or read a key.
+    #[error("{path} can be used by others (mode {mode:04o}): run `chmod {wanted:o} {path}`, and if others use this machine, found the authority anew", path = path.display())]
+    Exposed {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode it must have.
+        wanted: u32,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The authority's folder at a path, which need not exist.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Stands there from the first moment of `init` to its last: what else is there then was never used.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.0.join("init-unfinished")
+    }
+
+    /// Its presence says that the authority was founded.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    pub(crate) fn root_key(&self) -> PathBuf {
+        self.0.join("root.key")
+    }
+
+    pub(crate) fn issuing_key(&self) -> PathBuf {
+        self.0.join("issuing.key")
+    }
+
+    pub(crate) fn directory_key(&self) -> PathBuf {
+        self.0.join("directory.key")
+    }
+
+    pub(crate) fn root_certificate(&self) -> PathBuf {
+        self.0.join("root.crt")
+    }
+
+    pub(crate) fn issuing_certificate(&self) -> PathBuf {
+        self.0.join("issuing.crt")
+    }
+
+    /// Every file of a founded authority.
+    pub(crate) fn files(&self) -> [PathBuf; 8] {
+        [
+            self.unfinished(),
+            self.root_key(),
+            self.issuing_key(),
+            self.directory_key(),
+            self.root_certificate(),
+            self.issuing_certificate(),
+            self.state(),
+            self.lock_file(),
+        ]
+    }
+
+    pub(crate) fn check_initialised(&self) -> Result<(), FolderError> {
+        if self.state().exists() { Ok(()) } else { Err(FolderError::NotInitialised(self.0.clone())) }
+    }
+
+    /// Refuses a folder that others may enter: whoever can write there could put other files in place.
+    pub(crate) fn check_private(&self) -> Result<(), FolderError> {
+        check_private(&self.0, files::PRIVATE_FOLDER)
+    }
+
+    /// Takes the folder for this process alone, for as long as the file returned lives.
+    pub(crate) fn lock(&self) -> Result<File, FolderError> {
+        let path = self.lock_file();
+        let refused = |source| FileError::new("lock this file", &path, source);
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(SECRET_FILE);
+        let lock = options.open(&path).map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(FolderError::InUse(self.0.clone())),
+            Err(TryLockError::Error(source)) => Err(refused(source).into()),
+        }
+    }
+}
+
+/// Refuses a file or folder that others than its owner may use.
+pub(crate) fn check_private(path: &Path, wanted: u32) -> Result<(), FolderError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|source| FileError::new("read this file", path, source))?;
+    match files::exposed_mode(&metadata) {
+        None => Ok(()),
+        Some(mode) => Err(FolderError::Exposed { path: path.to_owned(), mode, wanted }),
+    }
+}

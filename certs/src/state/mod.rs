@@ -1,0 +1,320 @@
+//! What the authority has issued and decided: everything that must outlive the process.
+//!
+//! `file` keeps it; `record` are its entries. A change is made on a copy, which takes the place of what is held
+//! only once it is on stable storage; so a failure at any point leaves the authority as it was.
+
+mod file;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use valise_proto::crypto::{KeyError, VerifyingKey};
+use valise_proto::directory::{AgencyEntry, AgencyStatus, BrokerEntry, DirectoryContent, KEYS_MAX};
+use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
+use valise_proto::label::PolicyId;
+
+pub use file::StateError;
+pub(crate) use file::{load, save};
+pub(crate) use record::{AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, Stored};
+
+use crate::x509::{Period, RevokedSerial};
+
+/// How long a signing or sealing key counts in the directory from enrolment or renewal on: 2 years.
+pub const KEY_LIFETIME: Duration = Duration::from_secs(730 * 24 * 60 * 60);
+/// How long an expired certificate stays on revocation lists. RFC 5280 section 3.3 asks for one list more.
+const REVOKED_AFTER_EXPIRY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The number of a certificate: 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial([u8; 16]);
+
+impl Serial {
+    /// How many bytes it has.
+    pub const LEN: usize = 16;
+
+    pub(crate) fn new(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, big-endian.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl FromStr for Serial {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut bytes = [0; Self::LEN];
+        let bad = |_| IdError::Hex { value: text.chars().take(64).collect(), expected: Self::LEN };
+        hex::decode_to_slice(text, &mut bytes).map_err(bad)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Serial {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Serial {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a member was revoked (RFC 5280 section 5.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RevocationReason {
+    /// Not told.
+    #[default]
+    Unspecified,
+    /// Somebody else may hold a private key.
+    KeyCompromise,
+    /// Another certificate takes its place.
+    Superseded,
+    /// The member no longer exists or takes part.
+    CessationOfOperation,
+    /// The member may no longer take part.
+    PrivilegeWithdrawn,
+}
+
+impl RevocationReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::Superseded,
+        Self::CessationOfOperation,
+        Self::PrivilegeWithdrawn,
+    ];
+
+    /// The word in commands and files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNSPECIFIED",
+            Self::KeyCompromise => "KEY_COMPROMISE",
+            Self::Superseded => "SUPERSEDED",
+            Self::CessationOfOperation => "CESSATION_OF_OPERATION",
+            Self::PrivilegeWithdrawn => "PRIVILEGE_WITHDRAWN",
+        }
+    }
+}
+
+impl fmt::Display for RevocationReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RevocationReason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = || Self::ALL.map(Self::as_str).join(", ");
+        let word = text.to_ascii_uppercase().replace('-', "_");
+        let found = Self::ALL.into_iter().find(|reason| reason.as_str() == word);
+        found.ok_or_else(|| format!("`{text}` is not a reason: use one of {}", allowed()))
+    }
+}
+
+/// Whether a member takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub enum Standing {
+    /// It does.
+    Active,
+    /// It is listed, but neither sends nor receives.
+    Suspended,
+    /// It is not listed, and its certificates are on the revocation list.
+    Revoked {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: RevocationReason,
+    },
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "ACTIVE",
+            Self::Suspended => "SUSPENDED",
+            Self::Revoked { .. } => "REVOKED",
+        })
+    }
+}
+
+/// Everything the authority remembers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) policy: PolicyId,
+    pub(crate) founded_at: Timestamp,
+    pub(crate) directory_key: Stored<VerifyingKey>,
+    /// DER.
+    pub(crate) root_certificate: Hex,
+    /// DER.
+    pub(crate) issuing_certificate: Hex,
+    /// Of the last directory signed.
+    pub(crate) directory_version: u64,
+    /// Of the last revocation lists signed; root and issuing authority count together.
+    pub(crate) crl_number: u64,
+    pub(crate) agencies: BTreeMap<AgencyId, AgencyRecord>,
+    pub(crate) brokers: BTreeMap<BrokerName, BrokerRecord>,
+    /// Every certificate the issuing authority ever made.
+    pub(crate) certificates: BTreeMap<Serial, CertificateRecord>,
+    /// Keys of revoked members, which nobody may bring again.
+    pub(crate) retired_keys: BTreeSet<KeyId>,
+}
+
+/// Who has a key already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyHolder {
+    Member(Role),
+    Retired,
+}
+
+impl State {
+    /// A serial that no certificate has.
+    pub(crate) fn fresh_serial(&self) -> Serial {
+        loop {
+            let serial = Serial::draw();
+            if !self.certificates.contains_key(&serial) {
+                return serial;
+            }
+        }
+    }
+
+    /// Notes a certificate, which must happen before it leaves.
+    pub(crate) fn note_certificate(
+        &mut self,
+        serial: Serial,
+        holder: &SpiffeId,
+        period: Period,
+        now: Timestamp,
+    ) {
+        let record = CertificateRecord {
+            holder: holder.clone(),
+            issued_at: now,
+            not_before: period.not_before,
+            not_after: period.not_after,
+            revoked: None,
+        };
+        self.certificates.insert(serial, record);
+    }
+
+    /// Puts every certificate of `holder` that still counts on the revocation list.
+    pub(crate) fn revoke_certificates(&mut self, holder: &SpiffeId, at: Timestamp, reason: RevocationReason) {
+        let of_holder = self.certificates.values_mut().filter(|certificate| certificate.holder == *holder);
+        for certificate in of_holder.filter(|certificate| certificate.revoked.is_none()) {
+            certificate.revoked = Some(record::Revoked { at, reason });
+        }
+    }
+
+    /// What a revocation list of `now` holds.
+    pub(crate) fn revoked(&self, now: Timestamp) -> Vec<RevokedSerial> {
+        let listed =
+            self.certificates.iter().filter(|(_, record)| record.not_after.plus(REVOKED_AFTER_EXPIRY) >= now);
+        let entry = |(serial, record): (&Serial, &CertificateRecord)| {
+            let record::Revoked { at, reason } = record.revoked?;
+            Some(RevokedSerial { serial: *serial, at, reason })
+        };
+        listed.filter_map(entry).collect()
+    }
+
+    /// Who has this key.
+    pub(crate) fn key_holder(&self, key: KeyId) -> Option<KeyHolder> {
+        if self.retired_keys.contains(&key) {
+            return Some(KeyHolder::Retired);
+        }
+        let agency = self.agencies.iter().find(|(_, record)| record.key_ids().contains(&key));
+        let broker = || self.brokers.iter().find(|(_, record)| record.key_ids().contains(&key));
+        let role = agency
+            .map(|(id, _)| Role::Agency(id.clone()))
+            .or_else(|| broker().map(|(name, _)| Role::Broker(name.clone())));
+        role.map(KeyHolder::Member)
+    }
+
+    /// What a directory of this state says.
+    pub(crate) fn directory(&self, issued_at: Timestamp, expires_at: Timestamp) -> DirectoryContent {
+        let agencies = self.agencies.iter().filter_map(|(id, record)| self.agency_entry(id, record));
+        let brokers = self.brokers.iter().filter_map(|(name, record)| broker_entry(name, record));
+        DirectoryContent {
+            trust_domain: self.trust_domain.clone(),
+            policy: self.policy.clone(),
+            version: self.directory_version,
+            issued_at,
+            expires_at,
+            agencies: agencies.map(|entry| (entry.id.clone(), entry)).collect(),
+            brokers: brokers.map(|entry| (entry.name.clone(), entry)).collect(),
+        }
+    }
+
+    fn agency_entry(&self, id: &AgencyId, record: &AgencyRecord) -> Option<AgencyEntry> {
+        let status = match record.standing {
+            Standing::Active => AgencyStatus::Active,
+            Standing::Suspended => AgencyStatus::Suspended,
+            Standing::Revoked { .. } => return None,
+        };
+        let profile = &record.profile;
+        Some(AgencyEntry {
+            id: id.clone(),
+            display_name: profile.display_name.clone().unwrap_or_else(|| id.to_string()),
+            functions: profile.functions.clone(),
+            clearance: profile.clearance.to_clearance(id.state(), &self.policy),
+            origination: profile.origination(),
+            contact_point: profile.contact_point,
+            signing_keys: vec![record.signing_key.to_entry(VerifyingKey::key_id)],
+            sealing_keys: vec![record.sealing_key.to_entry(valise_proto::crypto::SealingPublicKey::key_id)],
+            status,
+        })
+    }
+}
+
+fn broker_entry(name: &BrokerName, record: &BrokerRecord) -> Option<BrokerEntry> {
+    match record.standing {
+        Standing::Active | Standing::Suspended => {}
+        Standing::Revoked { .. } => return None,
+    }
+    // The newest keys: receipts signed with older ones are past any deadline.
+    let surplus = record.receipt_keys.len().saturating_sub(KEYS_MAX);
+    Some(BrokerEntry {
+        name: name.clone(),
+        endpoints: record.endpoints.clone(),
+        receipt_keys: record
+            .receipt_keys
+            .iter()
+            .skip(surplus)
+            .map(|key| key.to_entry(VerifyingKey::key_id))
+            .collect(),
+    })
+}
+
+/// Keys that are kept as hexadecimal text.
+pub(crate) trait PublicKey: Sized {
+    fn to_vec(&self) -> Vec<u8>;
+    fn from_slice(bytes: &[u8]) -> Result<Self, KeyError>;
+}
