@@ -199,7 +199,7 @@ fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<Brok
             }
             (Err(error), _) => mistakes.push(format!("`brokers`: {error}")),
             (Ok(_), _) => {
-                mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]"))
+                mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]"));
             }
         }
     }

@@ -1,6 +1,13 @@
 //! An exchange made by hand, for tests: an authority, a broker's keys, agencies and their envelopes.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "shared by several tests, none of which uses all of it; tests stop at the first surprise"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

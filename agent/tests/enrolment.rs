@@ -1,5 +1,7 @@
 //! Enrolment as people do it: the command line, a bundle made by hand, and everything that can be wrong with it.
 
+#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
 #[path = "../src/fixture.rs"]
 mod fixture;
 

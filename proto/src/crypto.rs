@@ -148,8 +148,11 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Malformed`].
     pub fn from_pkcs8_pem(text: &str) -> Result<Self, KeyError> {
-        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text)
-            .map_err(|_| KeyError::Malformed { what: "an Ed25519 PKCS#8", expected: 32, got: text.len() })?;
+        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text).map_err(|_| KeyError::Malformed {
+            what: "an Ed25519 PKCS#8",
+            expected: 32,
+            got: text.len(),
+        })?;
         Ok(Self::from_seed(&Zeroizing::new(key.to_bytes())))
     }
 
@@ -346,7 +349,8 @@ impl SealingPublicKey {
     /// # Errors
     /// [`KeyError::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        let key = <XWing as Kem>::PublicKey::from_bytes(bytes).map_err(|_| sealing_key_malformed(bytes.len()))?;
+        let key =
+            <XWing as Kem>::PublicKey::from_bytes(bytes).map_err(|_| sealing_key_malformed(bytes.len()))?;
         Ok(Self { key: Box::new(key), key_id: key_id(context::SEALING_KEY_ID, bytes) })
     }
 

@@ -53,7 +53,9 @@ pub enum DirectoryError {
         got: TrustDomain,
     },
     /// Past its time.
-    #[error("directory version {version} expired at {expires_at} (this node's clock: {now}); fetch a newer one: valise-ca publish")]
+    #[error(
+        "directory version {version} expired at {expires_at} (this node's clock: {now}); fetch a newer one: valise-ca publish"
+    )]
     Expired {
         /// Its version.
         version: u64,
@@ -63,7 +65,9 @@ pub enum DirectoryError {
         now: Timestamp,
     },
     /// From the future.
-    #[error("directory version {version} was issued at {issued_at}, ahead of this node's clock {now}; set the clock")]
+    #[error(
+        "directory version {version} was issued at {issued_at}, ahead of this node's clock {now}; set the clock"
+    )]
     NotYetValid {
         /// Its version.
         version: u64,
@@ -81,7 +85,9 @@ pub enum DirectoryError {
         got: u64,
     },
     /// Another document under the version held.
-    #[error("two different directories carry version {0}: the authority's state was forked or restored; publish again with a higher version")]
+    #[error(
+        "two different directories carry version {0}: the authority's state was forked or restored; publish again with a higher version"
+    )]
     Fork(u64),
 }
 
@@ -282,7 +288,8 @@ impl DirectoryContent {
     fn check_agency(&self, entry: &AgencyEntry) -> Result<(), DirectoryError> {
         let AgencyEntry { id, clearance, .. } = entry;
         if clearance.policy != self.policy {
-            let sentence = format!("the clearance of {id} is of policy {}, not {}", clearance.policy, self.policy);
+            let sentence =
+                format!("the clearance of {id} is of policy {}, not {}", clearance.policy, self.policy);
             return Err(inconsistent(sentence));
         }
         if !clearance.class_list.contains(&Classification::Unclassified) {

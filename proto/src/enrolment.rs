@@ -278,7 +278,8 @@ impl SignedEnrolmentBundle {
         let bundle = wire::enrolment::decode_bundle(signed.body.clone())?;
         let altered = || EnrolmentError::Altered("enrolment bundle");
         let key_id = signed.signature.key_id;
-        let key = bundle.trust.directory_keys.iter().find(|key| key.key_id() == key_id).ok_or_else(altered)?;
+        let key =
+            bundle.trust.directory_keys.iter().find(|key| key.key_id() == key_id).ok_or_else(altered)?;
         signed.verify(context::ENROLMENT_BUNDLE, key).map_err(|_| altered())?;
         Ok(Self { bundle, signed })
     }
@@ -305,7 +306,11 @@ impl SignedEnrolmentBundle {
     ///
     /// # Errors
     /// [`EnrolmentError::OtherRequest`] or [`EnrolmentError::OtherSealingKey`].
-    pub fn check_answers(&self, request: &SignedEnrolmentRequest, key: &SealingKey) -> Result<(), EnrolmentError> {
+    pub fn check_answers(
+        &self,
+        request: &SignedEnrolmentRequest,
+        key: &SealingKey,
+    ) -> Result<(), EnrolmentError> {
         let EnrolmentBundle { request_digest, identity, challenge, .. } = &self.bundle;
         let asked = SpiffeId::agency(request.request.trust_domain.clone(), request.request.agency.clone());
         if *request_digest != request.digest() || *identity != asked {
@@ -316,7 +321,10 @@ impl SignedEnrolmentBundle {
 }
 
 fn armour(label: &'static str, bytes: &[u8]) -> String {
-    pem::encode_config(&pem::Pem::new(label, bytes), pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
+    pem::encode_config(
+        &pem::Pem::new(label, bytes),
+        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+    )
 }
 
 fn unarmour(expected: &'static str, text: &str) -> Result<Bytes, EnrolmentError> {

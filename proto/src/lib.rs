@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod id;
 pub mod label;
 pub mod log;
+pub mod notice;
 pub mod receipt;
 pub mod refusal;
 pub mod wire;

@@ -71,7 +71,7 @@ pub(super) async fn preview(
     let json = body_of(body)?;
     let preview = apart(&desk, move |office| {
         let now = office.now();
-        Ok(Preview::of(&Draft::read(json, now)?.address(office, now)?, now))
+        Ok(Preview::of(&Draft::read(json, office, now)?.address(office, now)?, now))
     });
     Ok(Json(preview.await?))
 }
@@ -81,7 +81,7 @@ pub(super) async fn send(State(desk): State<Desk>, body: Result<Bytes, BytesReje
     let json = body_of(body)?;
     let signed: Signed = apart(&desk, move |office| {
         let now = office.now();
-        Ok(Draft::read(json, now)?.address(office, now)?.seal(office, now)?.sign(office)?)
+        Ok(Draft::read(json, office, now)?.address(office, now)?.seal(office, now)?.sign(office)?)
     })
     .await?;
     let header = signed.envelope().header();

@@ -159,9 +159,9 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
         EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new(crate::config::LOG_DEFAULT));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if common.json {
-        logs.json().init()
+        logs.json().init();
     } else {
-        logs.init()
+        logs.init();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -38,7 +38,7 @@ pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<A
     let directory = office.directory();
     directory.check_fresh(now)?;
     let Draft { content, json } = draft;
-    let portions = content.portions(&directory).map_err(ComposeError::Mistakes)?;
+    let portions = content.portions();
     check_origination(office.agency(), &directory, &content, &portions)?;
     let addressed = content.addressees(office.agency(), &directory).map_err(ComposeError::Mistakes)?;
     let decide = |(agency, reasons): (AgencyId, Vec<String>)| {

@@ -1,99 +1,205 @@
 //! The seam to the notice model: what the rest of the agent needs to know of a notice's content.
 
-use serde::{Deserialize, Serialize};
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, OpenedPortion, PlainPortion, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::label::PolicyId;
+use valise_proto::notice::{Addressee, Notice, Omission, Portion};
+pub use valise_proto::notice::{Mistake, schema};
 use valise_proto::receipt::SignedReceipt;
+use valise_proto::wire::WireError;
 use zeroize::Zeroizing;
 
 use super::preview::PreviewOmission;
 
-/// One thing wrong with what the author wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mistake {
-    /// Where, as a JSON path.
-    pub path: String,
-    /// What stands there.
-    pub value: String,
-    /// What is allowed.
-    pub rule: String,
-}
-
-impl Mistake {
-    /// A mistake at `path`.
-    #[must_use]
-    pub fn new(path: &str, value: impl ToString, rule: &str) -> Self {
-        Self { path: path.to_owned(), value: value.to_string(), rule: rule.to_owned() }
-    }
-}
-
-impl std::fmt::Display for Mistake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.value.is_empty() {
-            write!(f, "{}: {}", self.path, self.rule)
-        } else {
-            write!(f, "{}: `{}`: {}", self.path, self.value, self.rule)
-        }
-    }
-}
-
-pub(super) struct Content;
+/// Why an opened portion's content cannot be used. It names fields and never repeats what they hold.
 #[derive(Debug, thiserror::Error)]
-#[error("unreadable")]
-pub struct Unreadable;
-
-pub(super) fn read(_json: &[u8], _now: Timestamp) -> Result<Content, Vec<Mistake>> {
-    Err(vec![])
+pub enum Unreadable {
+    /// A portion is not what this version reads.
+    #[error("portion {index}: {source}")]
+    Portion {
+        /// Its place in the header.
+        index: usize,
+        /// What is wrong with it.
+        source: WireError,
+    },
+    /// A RECEIPT that does not hold one receipt.
+    #[error("it does not hold exactly one receipt and nothing else")]
+    NoReceipt,
 }
+
+/// What the author wrote, found to follow every rule.
+pub(super) struct Content {
+    notice: Notice,
+    portions: Vec<Portion>,
+}
+
+/// Reads the author's JSON, whose labels are banners under `policy`.
+pub(super) fn read(json: &[u8], policy: &PolicyId, now: Timestamp) -> Result<Content, Vec<Mistake>> {
+    let notice = Notice::from_json(json, policy, now)?;
+    let portions = notice.portions();
+    Ok(Content { notice, portions })
+}
+
 impl Content {
     pub(super) fn kind(&self) -> NoticeKind {
-        NoticeKind::Travel
+        self.notice.kind()
     }
+
     pub(super) fn precedence(&self) -> Precedence {
-        Precedence::Flash
+        self.notice.precedence()
     }
+
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
-        None
+        self.notice.expires_at()
     }
+
     pub(super) fn respond_by(&self) -> Option<Timestamp> {
-        None
+        self.notice.respond_by()
     }
+
     pub(super) fn in_reply_to(&self) -> Option<NoticeId> {
-        None
+        self.notice.in_reply_to()
     }
+
     pub(super) fn supersedes(&self) -> Option<NoticeId> {
-        None
+        self.notice.supersedes()
     }
+
     pub(super) fn withdraws(&self) -> Option<NoticeId> {
-        None
+        self.notice.withdraws()
     }
-    pub(super) fn portions(&self, _d: &Directory) -> Result<Vec<PlainPortion>, Vec<Mistake>> {
-        Ok(vec![])
+
+    /// The portions, encoded for sealing.
+    pub(super) fn portions(&self) -> Vec<PlainPortion> {
+        let plain =
+            |portion: &Portion| PlainPortion { label: portion.label().clone(), parts: portion.encode() };
+        self.portions.iter().map(plain).collect()
     }
-    pub(super) fn holds(&self, _i: usize) -> String {
-        String::new()
+
+    /// What a portion holds, in words without personal data.
+    pub(super) fn holds(&self, index: usize) -> String {
+        self.portions.get(index).map(Portion::holds).unwrap_or_default()
     }
+
+    /// The States left out. They are for the author's eyes and records, and are not sent.
     pub(super) fn omissions(&self) -> Vec<PreviewOmission> {
-        vec![]
+        let omission = |omission: &Omission| PreviewOmission {
+            state: omission.state.to_string(),
+            reason: match &omission.text {
+                Some(text) => format!("{}: {}", omission.reason, text.as_str()),
+                None => omission.reason.to_string(),
+            },
+        };
+        self.notice.omissions().iter().map(omission).collect()
     }
+
+    /// Who is to be told by paragraph 3 and by the author, each with the reasons.
     pub(super) fn addressees(
         &self,
-        _me: &AgencyId,
-        _d: &Directory,
+        me: &AgencyId,
+        directory: &Directory,
     ) -> Result<Vec<(AgencyId, Vec<String>)>, Vec<Mistake>> {
-        Ok(vec![])
+        let addressees = self.notice.addressees(me, directory)?;
+        let in_words = |to: Addressee| (to.agency, to.reasons.iter().map(ToString::to_string).collect());
+        Ok(addressees.into_iter().map(in_words).collect())
     }
 }
-pub fn decode(_p: &OpenedPortion) -> Result<serde_json::Value, Unreadable> {
-    Err(Unreadable)
+
+fn opened(portion: &OpenedPortion) -> Result<Portion, Unreadable> {
+    let unreadable = |source| Unreadable::Portion { index: portion.index.get(), source };
+    Portion::decode(portion.label.clone(), portion.parts()).map_err(unreadable)
 }
-pub fn receipt(_p: &[OpenedPortion]) -> Result<SignedReceipt, Unreadable> {
-    Err(Unreadable)
+
+/// What an opened portion says, as JSON: the notice's terms and the `parts`, as its author wrote them.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn decode(portion: &OpenedPortion) -> Result<serde_json::Value, Unreadable> {
+    opened(portion).map(|portion| portion.to_json())
 }
-pub fn receipt_part(_r: &SignedReceipt) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(vec![])
+
+/// The receipt that an opened RECEIPT holds.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn receipt(portions: &[OpenedPortion]) -> Result<SignedReceipt, Unreadable> {
+    let [portion] = portions else { return Err(Unreadable::NoReceipt) };
+    opened(portion)?.receipt().cloned().ok_or(Unreadable::NoReceipt)
 }
-pub fn schema() -> serde_json::Value {
-    serde_json::Value::Null
+
+/// The encoded parts of a RECEIPT, to be sealed as its one portion.
+#[must_use]
+pub fn receipt_part(receipt: &SignedReceipt) -> Zeroizing<Vec<u8>> {
+    Portion::encode_receipt(receipt)
+}
+
+#[cfg(test)]
+mod tests {
+    use valise_proto::label::Classification;
+    use valise_proto::receipt::ReceiptKind;
+
+    use super::*;
+    use crate::fixture::{Exchange, agency, policy};
+
+    const EXAMPLE: &[u8] = include_bytes!("../../../deploy/examples/deportation.json");
+
+    fn exchange() -> Exchange {
+        Exchange::new(&[
+            ("ken/ncb", Classification::Secret),
+            ("fra/ncb", Classification::Secret),
+            ("tur/border", Classification::Restricted),
+            ("xpo/general-secretariat", Classification::Confidential),
+        ])
+    }
+
+    /// What one recipient of a portion opens.
+    fn deliver(exchange: &Exchange, from: &str, to: &str, parts: &[u8]) -> Vec<OpenedPortion> {
+        let envelope = exchange.envelope(from, &[to], parts, |_| {});
+        let verified = envelope.verify_delivered(&exchange.directory(), &agency(to)).unwrap();
+        verified.open(&agency(to), std::slice::from_ref(&exchange.members[&agency(to)].sealing)).unwrap()
+    }
+
+    #[test]
+    fn the_example_goes_to_whom_paragraph_3_names() {
+        let exchange = exchange();
+        let content = read(EXAMPLE, &policy(), exchange.start).unwrap();
+        let addressees = content.addressees(&agency("ken/ncb"), &exchange.directory()).unwrap();
+        let told: Vec<_> = addressees.iter().map(|(agency, _)| agency.as_str()).collect();
+        assert_eq!(told, ["fra/ncb", "tur/border", "xpo/general-secretariat"]);
+        assert_eq!(addressees[0].1, ["destination of the movement", "citizenship of p1"]);
+        assert!(content.omissions()[0].reason.starts_with("NO_CONTACT_POINT: "));
+        let held: Vec<_> = (0..content.portions().len()).map(|index| content.holds(index)).collect();
+        assert_eq!(held, ["movement, remark", "person, custody", "2 grounds"]);
+    }
+
+    #[test]
+    fn an_opened_portion_shows_what_was_written_and_never_the_omissions() {
+        let exchange = exchange();
+        let content = read(EXAMPLE, &policy(), exchange.start).unwrap();
+        for portion in content.portions() {
+            let opened = deliver(&exchange, "ken/ncb", "fra/ncb", &portion.parts);
+            let json = decode(&opened[0]).unwrap();
+            assert_eq!(json["review_by"], "2035-06-01T00:00:00Z");
+            assert!(!json["parts"].as_array().unwrap().is_empty());
+            assert!(!json.to_string().contains("NO_CONTACT_POINT"));
+            assert!(matches!(receipt(&opened), Err(Unreadable::NoReceipt)));
+        }
+    }
+
+    #[test]
+    fn a_receipt_comes_out_as_it_was_put_in() {
+        let exchange = exchange();
+        let about = exchange.envelope("ken/ncb", &["fra/ncb"], b"parts", |_| {});
+        let given = exchange.receipt(ReceiptKind::Delivered, "fra/ncb", &about);
+        let opened = deliver(&exchange, "fra/ncb", "ken/ncb", &receipt_part(&given));
+        assert_eq!(receipt(&opened).unwrap(), given);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_place_alone() {
+        let opened = deliver(&exchange(), "ken/ncb", "fra/ncb", b"EXAMPLE-SPECIMEN");
+        let error = decode(&opened[0]).unwrap_err().to_string();
+        assert!(error.starts_with("portion 0: ") && !error.contains("SPECIMEN"), "{error}");
+    }
 }

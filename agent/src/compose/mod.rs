@@ -85,12 +85,14 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Reads the author's JSON.
+    /// Reads the author's JSON, whose labels are of the policy of the exchange.
     ///
     /// # Errors
     /// [`ComposeError::Mistakes`], all of them.
-    pub fn read(json: Zeroizing<Vec<u8>>, now: Timestamp) -> Result<Self, ComposeError> {
-        let content = content::read(&json, now).map_err(ComposeError::Mistakes)?;
+    pub fn read(json: Zeroizing<Vec<u8>>, office: &Office, now: Timestamp) -> Result<Self, ComposeError> {
+        let directory = office.directory();
+        let content =
+            content::read(&json, &directory.content().policy, now).map_err(ComposeError::Mistakes)?;
         Ok(Self { content, json })
     }
 

@@ -189,7 +189,7 @@ pub enum Change {
         /// When.
         at: Timestamp,
         /// The READ receipt.
-        receipt: SignedReceipt,
+        receipt: Box<SignedReceipt>,
     },
     /// The time for answers is over.
     DeadlinePassed(Deadline),
@@ -199,7 +199,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The broker answered for good: ACCEPTED or REFUSED.
-    Answered(BrokerAnswer),
+    Answered(Box<BrokerAnswer>),
     /// It expired before a broker could be reached.
     Lapsed(Timestamp),
 }

@@ -175,7 +175,7 @@ impl Core {
             return;
         }
         let mut then = Afterwards { events: vec![event], read: Some(notice_id), ..Afterwards::default() };
-        let mut changes = vec![Change::Read { notice_id, officer, at, receipt }];
+        let mut changes = vec![Change::Read { notice_id, officer, at, receipt: Box::new(receipt) }];
         changes.extend(reply.map(|reply| self.queue(reply, &mut then)));
         let ticket = self.persist(changes, then);
         self.reading.insert(notice_id, ticket);
@@ -296,7 +296,7 @@ impl Core {
             None => Event::Accepted(notice_id),
             Some(refusal) => Event::Refused { notice_id, kind: queued.kind, reason: refusal.to_string() },
         };
-        self.unqueue(queued, Outcome::Answered(answer), event);
+        self.unqueue(queued, Outcome::Answered(Box::new(answer)), event);
         self.submit_what_fits();
     }
 

@@ -267,7 +267,7 @@ impl Engine {
                 tracing::warn!(notice = %notice_id, %kind, %reason, "the broker refused a notice");
             }
             Event::Lapsed(notice) => {
-                tracing::warn!(%notice, "a notice expired before a broker could be reached")
+                tracing::warn!(%notice, "a notice expired before a broker could be reached");
             }
             Event::Received(notice) => tracing::info!(%notice, "a notice arrived"),
             Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),

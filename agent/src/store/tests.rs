@@ -141,7 +141,7 @@ fn an_accepted_notice_leaves_the_outbox_and_keeps_its_receipt() {
         digests,
         &directory,
     );
-    let outcome = Box::new(Outcome::Answered(answer.unwrap()));
+    let outcome = Box::new(Outcome::Answered(Box::new(answer.unwrap())));
     store.apply([&Change::Unqueue { queued: outgoing.queued(OutboxSeq(0)), outcome }]).unwrap();
     assert!(store.memory().unwrap().outbox.is_empty());
     assert_eq!(store.sent(&id).unwrap().unwrap().receipts, [signed]);

@@ -1,6 +1,14 @@
 //! A broker of a few lines, so that nodes can be tested over real connections without the real one. It accepts what
 //! verifies, delivers what is permitted, and forgets everything when it is dropped.
 
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "shared by several tests; tests stop at the first surprise"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -97,7 +105,7 @@ impl Broker {
                     StreamOpen::Session(_) => broker.session(sender, receiver).await,
                     StreamOpen::Submit(_) => broker.submit(sender, receiver).await,
                     StreamOpen::Receive { precedence, .. } => {
-                        broker.deliver(peer, precedence, sender, receiver).await
+                        broker.deliver(peer, precedence, sender, receiver).await;
                     }
                     StreamOpen::Query(query) => broker.answer(query, sender).await,
                 }

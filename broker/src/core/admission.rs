@@ -65,7 +65,10 @@ impl Policy {
     ) -> Result<(), Refusal> {
         self.check_directory(now)?;
         if header.originator != *peer {
-            let detail = format!("the connection is of {peer}; the envelope names {} as its originator", header.originator);
+            let detail = format!(
+                "the connection is of {peer}; the envelope names {} as its originator",
+                header.originator
+            );
             return Err(Refusal::new(RefusalCode::NotOriginator, detail));
         }
         if header.precedence != precedence {
@@ -104,7 +107,8 @@ impl Policy {
         for recipient in &header.recipients {
             let entry = self.active(recipient, "recipient")?;
             if !header.portions.iter().any(|portion| may_access(&entry.clearance, &portion.label).is_ok()) {
-                let detail = format!("{recipient} is cleared for no portion: {}", first_denial(entry, header));
+                let detail =
+                    format!("{recipient} is cleared for no portion: {}", first_denial(entry, header));
                 return Err(Refusal::new(RefusalCode::RecipientNotCleared, detail));
             }
         }
@@ -136,7 +140,9 @@ impl Policy {
     pub fn deliverable(&self, recipient: &AgencyId, header: &Header, now: Timestamp) -> Vec<PortionIndex> {
         let current = header.expires_at > now && self.check_directory(now).is_ok();
         match self.active(recipient, "recipient") {
-            Ok(entry) if current && header.recipients.contains(recipient) => header.permitted(&entry.clearance),
+            Ok(entry) if current && header.recipients.contains(recipient) => {
+                header.permitted(&entry.clearance)
+            }
             Ok(_) | Err(_) => Vec::new(),
         }
     }
@@ -161,7 +167,8 @@ fn check_origination(originator: &AgencyEntry, header: &Header) -> Result<(), Re
 }
 
 fn first_denial(entry: &AgencyEntry, header: &Header) -> String {
-    let denials = header.portions.iter().filter_map(|portion| may_access(&entry.clearance, &portion.label).err());
+    let denials =
+        header.portions.iter().filter_map(|portion| may_access(&entry.clearance, &portion.label).err());
     denials.map(|denial| denial.to_string()).next().unwrap_or_default()
 }
 
@@ -170,6 +177,8 @@ fn refusal_code(error: &valise_proto::wire::WireError) -> RefusalCode {
     match error {
         WireError::Version { .. } => RefusalCode::UnsupportedVersion,
         WireError::TooMany { .. } => RefusalCode::TooLarge,
-        WireError::Protobuf { .. } | WireError::Field { .. } | WireError::Unknown { .. } => RefusalCode::Malformed,
+        WireError::Protobuf { .. } | WireError::Field { .. } | WireError::Unknown { .. } => {
+            RefusalCode::Malformed
+        }
     }
 }

@@ -35,6 +35,15 @@ pub(super) struct ReceiveStream {
     outstanding: BTreeSet<Cursor>,
     /// Whether items were passed over that a newer directory may permit.
     withheld: bool,
+    /// Whether to read from the beginning again when the load under way is done.
+    restart: bool,
+}
+
+impl ReceiveStream {
+    fn begin_again(&mut self) {
+        self.after = Cursor::default();
+        self.more = true;
+    }
 }
 
 impl Core {
@@ -53,7 +62,8 @@ impl Core {
             self.streams.remove(&older);
             self.effects.push_back(Effect::CloseStream { stream: older });
         }
-        let window = usize::try_from(window).unwrap_or(usize::MAX).clamp(1, self.policy.limits.unacknowledged_max);
+        let window =
+            usize::try_from(window).unwrap_or(usize::MAX).clamp(1, self.policy.limits.unacknowledged_max);
         let state = ReceiveStream {
             session,
             agency,
@@ -64,6 +74,7 @@ impl Core {
             more: true,
             outstanding: BTreeSet::new(),
             withheld: false,
+            restart: false,
         };
         self.streams.insert(stream, state);
         self.load_if_possible(stream, now);
@@ -86,14 +97,12 @@ impl Core {
         }
     }
 
-    /// The store answered an [`Effect::Load`] of `asked` items: decides, item by item, what goes out.
-    pub fn handle_loaded(&mut self, stream: StreamId, asked: usize, items: Vec<Loaded>, now: Timestamp) {
+    /// The store answered an [`Effect::Load`]: decides, item by item, what goes out. `more` says whether the inbox goes
+    /// on after these items.
+    pub fn handle_loaded(&mut self, stream: StreamId, items: Vec<Loaded>, more: bool, now: Timestamp) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
-        // Fewer than asked for means the end of the inbox, unless something was queued in the meantime: then `more`
-        // has been set again since the load began.
-        if items.len() >= asked {
-            state.more = true;
-        }
+        // What was queued in the meantime has set `more` since the load began.
+        state.more |= more;
         let mut deliveries = Vec::with_capacity(items.len());
         for Loaded { cursor, item } in items {
             state.after = state.after.max(cursor);
@@ -114,6 +123,9 @@ impl Core {
             };
             state.outstanding.insert(cursor);
             deliveries.push(Delivery { cursor, item });
+        }
+        if std::mem::take(&mut state.restart) {
+            state.begin_again();
         }
         if deliveries.is_empty() {
             state.phase = Phase::Idle;
@@ -168,8 +180,8 @@ impl Core {
                 && state.withheld
             {
                 state.withheld = false;
-                state.after = Cursor::default();
-                state.more = true;
+                state.restart = state.phase == Phase::Loading;
+                state.begin_again();
             }
             self.load_if_possible(stream, now);
         }

@@ -6,6 +6,8 @@
 
 mod admission;
 mod delivery;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -193,12 +195,16 @@ impl Core {
     /// An agency connected; its certificate has been verified.
     pub fn handle_connected(&mut self, session: SessionId, agency: AgencyId, now: Timestamp) {
         let others = self.sessions.values().filter(|other| other.agency == agency).count();
-        let allowed = self.policy.check_directory(now).and_then(|()| self.policy.active(&agency, "agency").map(|_| ()));
+        let allowed =
+            self.policy.check_directory(now).and_then(|()| self.policy.active(&agency, "agency").map(|_| ()));
         self.sessions.insert(session, Session { agency, welcomed: false });
         if let Err(reason) = allowed {
             self.close(session, Some(reason));
         } else if others >= self.limits.connections_per_agency_max {
-            let detail = format!("an agency may have {} connections at a time", self.limits.connections_per_agency_max);
+            let detail = format!(
+                "an agency may have {} connections at a time",
+                self.limits.connections_per_agency_max
+            );
             let reason = Refusal::new(RefusalCode::Quota, detail).retry_after(Duration::from_secs(30));
             self.close(session, Some(reason));
         }
@@ -208,10 +214,14 @@ impl Core {
     pub fn handle_hello(&mut self, session: SessionId, hello: &Hello, now: Timestamp) {
         let Some(known) = self.sessions.get_mut(&session) else { return };
         if known.welcomed {
-            return self.close(session, Some(Refusal::new(RefusalCode::Malformed, "a connection has one session stream")));
+            return self.close(
+                session,
+                Some(Refusal::new(RefusalCode::Malformed, "a connection has one session stream")),
+            );
         }
         if !hello.versions.contains(&VERSION) {
-            let detail = format!("this broker speaks wire version {VERSION}; the agent speaks {:?}", hello.versions);
+            let detail =
+                format!("this broker speaks wire version {VERSION}; the agent speaks {:?}", hello.versions);
             return self.close(session, Some(Refusal::new(RefusalCode::UnsupportedVersion, detail)));
         }
         known.welcomed = true;
@@ -244,7 +254,12 @@ impl Core {
 
     /// The authority published: decisions are made by `directory` from now on. The caller has checked that it may
     /// replace the one in force.
-    pub fn handle_publication(&mut self, directory: Arc<Directory>, publication: Publication, now: Timestamp) {
+    pub fn handle_publication(
+        &mut self,
+        directory: Arc<Directory>,
+        publication: Publication,
+        now: Timestamp,
+    ) {
         self.policy.directory = directory;
         self.publication = publication;
         let sessions: Vec<(SessionId, AgencyId)> =

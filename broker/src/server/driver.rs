@@ -6,30 +6,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{AgencyId, Timestamp};
-use valise_proto::receipt::{ReceiptKind, SignedReceipt};
+use valise_proto::receipt::SignedReceipt;
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::Limits;
 use valise_proto::wire::session::{Cursor, Delivery, Hello, Publication, SessionFrame};
 use valise_transport::Connection;
 
-use super::{Shared, now};
+use super::{Shared, now, sweep};
 use crate::core::{Core, Effect, Loaded, LoadedItem, Policy, SessionId, StreamId};
-use crate::store::{Due, InboxContent, Operation, StoreError, Submission};
+use crate::store::{Inbox, InboxContent, Operation, StoreError, Submission};
 
 /// Most bytes of envelopes read from an inbox at a time.
 const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most notices looked at in one step of a sweep.
-const SWEEP_COUNT: usize = 256;
-/// How long a peer is given to hear a goodbye.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a peer that has been told everything is given to close the connection itself.
+const PEER_CLOSES_MAX: Duration = Duration::from_millis(200);
 
 /// What happens to the core.
 pub(super) enum Input {
     /// A connection was accepted.
-    Connected { session: SessionId, connection: Connection, agency: AgencyId, frames: mpsc::UnboundedSender<SessionFrame> },
+    Connected { session: SessionId, agency: AgencyId, handle: SessionHandle },
     /// The first frame of its session stream.
     Hello { session: SessionId, hello: Hello },
     /// Whether the session was welcomed.
@@ -43,7 +43,7 @@ pub(super) enum Input {
         deliveries: mpsc::Sender<Vec<Delivery>>,
     },
     /// An inbox was read.
-    Loaded { stream: StreamId, asked: usize, items: Vec<Loaded> },
+    Loaded { stream: StreamId, items: Vec<Loaded>, more: bool },
     /// Deliveries were written.
     Written { stream: StreamId },
     /// Deliveries were acknowledged.
@@ -54,24 +54,29 @@ pub(super) enum Input {
     Disconnected { session: SessionId },
     /// A peer broke the rules.
     Violation { session: SessionId, reason: Refusal },
-    /// The authority published.
-    Published { directory: Arc<Directory>, publication: Publication },
+    /// The authority published; `done` is told when decisions are made by it.
+    Published { directory: Arc<Directory>, publication: Publication, done: oneshot::Sender<()> },
     /// How many sessions there are.
     Sessions { answer: oneshot::Sender<usize> },
     /// The end.
     Shutdown,
 }
 
-struct SessionHandle {
-    connection: Connection,
-    frames: mpsc::UnboundedSender<SessionFrame>,
+/// How a session's tasks are reached.
+pub(super) struct SessionHandle {
+    pub(super) connection: Connection,
+    pub(super) frames: mpsc::UnboundedSender<SessionFrame>,
+    /// Cancelled when nothing more is to be read from its streams.
+    pub(super) ending: CancellationToken,
+    /// Its streams' tasks.
+    pub(super) tasks: TaskTracker,
 }
 
 pub(super) struct Driver {
     core: Core,
     shared: Arc<Shared>,
     sessions: HashMap<SessionId, SessionHandle>,
-    streams: HashMap<StreamId, mpsc::Sender<Vec<Delivery>>>,
+    streams: HashMap<StreamId, (SessionId, mpsc::Sender<Vec<Delivery>>)>,
     sweeping: Arc<AtomicBool>,
 }
 
@@ -116,8 +121,8 @@ impl Driver {
 
     fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::Connected { session, connection, agency, frames } => {
-                self.sessions.insert(session, SessionHandle { connection, frames });
+            Input::Connected { session, agency, handle } => {
+                self.sessions.insert(session, handle);
                 self.core.handle_connected(session, agency, now);
             }
             Input::Hello { session, hello } => self.core.handle_hello(session, &hello, now),
@@ -126,10 +131,10 @@ impl Driver {
                 let _ = answer.send(self.core.is_welcomed(session));
             }
             Input::Receive { session, stream, precedence, window, deliveries } => {
-                self.streams.insert(stream, deliveries);
+                self.streams.insert(stream, (session, deliveries));
                 self.core.handle_receive(session, stream, precedence, window, now);
             }
-            Input::Loaded { stream, asked, items } => self.core.handle_loaded(stream, asked, items, now),
+            Input::Loaded { stream, items, more } => self.core.handle_loaded(stream, items, more, now),
             Input::Written { stream } => self.core.handle_written(stream, now),
             Input::Acknowledged { stream, cursors } => self.core.handle_ack(stream, cursors, now),
             Input::StreamClosed { stream } => {
@@ -141,7 +146,11 @@ impl Driver {
                 self.core.handle_disconnected(session);
             }
             Input::Violation { session, reason } => self.core.handle_violation(session, reason),
-            Input::Published { directory, publication } => self.publish(directory, publication, now),
+            Input::Published { directory, publication, done } => {
+                self.publish(directory, publication, now);
+                // Whoever asked may have gone away.
+                let _ = done.send(());
+            }
             Input::Sessions { answer } => {
                 // Whoever asked may have gone away.
                 let _ = answer.send(self.core.sessions_len());
@@ -157,17 +166,21 @@ impl Driver {
         self.recheck_peers();
     }
 
-    /// A certificate that has expired or been revoked since the handshake ends its connection.
-    fn recheck_peers(&mut self) {
-        let refused: Vec<(SessionId, Refusal)> = self
-            .sessions
-            .iter()
-            .filter_map(|(session, handle)| Some((*session, handle.connection.recheck().err()?)))
-            .map(|(session, error)| (session, Refusal::new(RefusalCode::KeyNotActive, error)))
-            .collect();
-        for (session, reason) in refused {
-            self.core.handle_violation(session, reason);
-        }
+    /// A certificate that has expired or been revoked since the handshake ends its connection. Chains are verified on
+    /// another thread.
+    fn recheck_peers(&self) {
+        let peers: Vec<(SessionId, Connection)> =
+            self.sessions.iter().map(|(session, handle)| (*session, handle.connection.clone())).collect();
+        let inputs = self.shared.inputs.clone();
+        self.shared.tasks.spawn_blocking(move || {
+            for (session, connection) in peers {
+                if let Err(error) = connection.recheck() {
+                    let reason = Refusal::new(RefusalCode::KeyNotActive, error);
+                    // The driver is gone only when the broker is stopping.
+                    let _ = inputs.blocking_send(Input::Violation { session, reason });
+                }
+            }
+        });
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -188,7 +201,7 @@ impl Driver {
                 self.shared.tasks.spawn(load(shared, stream, (agency, precedence), after, count));
             }
             Effect::Deliver { stream, deliveries } => {
-                if let Some(sender) = self.streams.get(&stream) {
+                if let Some((_, sender)) = self.streams.get(&stream) {
                     // The core gives one batch at a time and the channel holds one, so it is full never and closed only
                     // when the stream is.
                     let _ = sender.try_send(deliveries);
@@ -202,15 +215,15 @@ impl Driver {
                     }
                 });
                 let committer = self.shared.committer.clone();
-                self.shared.tasks.spawn(async move { committer.submit(Submission { operations, reply }).await });
+                self.shared
+                    .tasks
+                    .spawn(async move { committer.submit(Submission { operations, reply }).await });
             }
             Effect::Sweep { now } => {
                 if !self.sweeping.swap(true, Ordering::AcqRel) {
                     let (shared, sweeping) = (Arc::clone(&self.shared), Arc::clone(&self.sweeping));
                     self.shared.tasks.spawn(async move {
-                        if let Err(error) = sweep(&shared, now).await {
-                            tracing::error!(%error, "expired notices were not deleted");
-                        }
+                        sweep::sweep(&shared, now).await;
                         sweeping.store(false, Ordering::Release);
                     });
                 }
@@ -218,49 +231,65 @@ impl Driver {
         }
     }
 
+    /// Nothing more is read from the session's streams; what was taken is still answered, what is being written is
+    /// still written, then the peer hears the reason and the connection ends.
     fn close(&mut self, session: SessionId, reason: Option<Refusal>) {
-        let Some(SessionHandle { connection, frames }) = self.sessions.remove(&session) else { return };
+        let Some(SessionHandle { connection, frames, ending, tasks }) = self.sessions.remove(&session) else {
+            return;
+        };
         match &reason {
             Some(reason) => tracing::info!(peer = %connection.peer(), %reason, "session ended by the broker"),
             None => tracing::debug!(peer = %connection.peer(), "session ended in order"),
         }
         let code = reason.as_ref().map_or(0, |reason| reason.code.number());
-        let text = reason.as_ref().map_or_else(|| "the broker is shutting down".to_owned(), ToString::to_string);
+        let text =
+            reason.as_ref().map_or_else(|| "the broker is shutting down".to_owned(), ToString::to_string);
+        ending.cancel();
+        self.streams.retain(|_, (owner, _)| *owner != session);
         // The session's task is gone only when the connection is.
         let _ = frames.send(SessionFrame::Goodbye(reason));
-        self.shared.tasks.spawn(async move {
-            // Answers on their way still go out; a peer that has read the goodbye closes first.
-            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, connection.closed()).await;
+        tasks.close();
+        let goodbye_max = self.shared.config.limits.goodbye_timeout;
+        self.shared.sessions.spawn(async move {
+            let told = async {
+                tasks.wait().await;
+                tokio::time::timeout(PEER_CLOSES_MAX, connection.closed()).await.is_ok()
+            };
+            tokio::select! {
+                // Whether it was heard or not, this is the end.
+                _ = tokio::time::timeout(goodbye_max, told) => {}
+                _ = connection.closed() => {}
+            }
             connection.close(code, &text);
         });
     }
 }
 
-async fn load(shared: Arc<Shared>, stream: StreamId, inbox: (AgencyId, Precedence), after: Cursor, count: usize) {
+async fn load(
+    shared: Arc<Shared>,
+    stream: StreamId,
+    inbox: (AgencyId, Precedence),
+    after: Cursor,
+    count: usize,
+) {
     let reader = shared.reader.clone();
     let read = move || {
         let (agency, precedence) = inbox;
-        let items = reader.inbox(&agency, precedence, after, count, LOAD_BYTES_MAX)?;
-        let bytes: usize = items.iter().map(|item| item.content.len()).sum();
-        let cut_short = bytes >= LOAD_BYTES_MAX;
+        let Inbox { items, more } = reader.inbox(&agency, precedence, after, count, LOAD_BYTES_MAX)?;
         let loaded: Vec<Loaded> = items.into_iter().map(|item| parse(item.cursor, item.content)).collect();
-        Ok::<_, StoreError>((loaded, cut_short))
+        Ok::<_, StoreError>((loaded, more))
     };
-    let (items, cut_short) = match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "an inbox cannot be read");
-            (Vec::new(), false)
+    let read = tokio::task::spawn_blocking(read).await;
+    match read.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string()))) {
+        Ok((items, more)) => {
+            // The driver is gone only when the broker is stopping.
+            let _ = shared.inputs.send(Input::Loaded { stream, items, more }).await;
         }
         Err(error) => {
-            tracing::error!(%error, "reading an inbox was interrupted");
-            (Vec::new(), false)
+            tracing::error!(%error, "an inbox cannot be read");
+            shared.committer.fail(error);
         }
-    };
-    // A batch cut short by its bytes is not the end of the inbox: the core asks again.
-    let asked = if cut_short { items.len() } else { count };
-    // The driver is gone only when the broker is stopping.
-    let _ = shared.inputs.send(Input::Loaded { stream, asked, items }).await;
+    }
 }
 
 fn parse(cursor: Cursor, content: InboxContent) -> Loaded {
@@ -280,43 +309,4 @@ fn parse(cursor: Cursor, content: InboxContent) -> Loaded {
         InboxContent::Unreadable(key) => unreadable(&key),
     };
     Loaded { cursor, item }
-}
-
-async fn sweep(shared: &Arc<Shared>, now: Timestamp) -> Result<(), StoreError> {
-    loop {
-        let reader = shared.reader.clone();
-        let due = tokio::task::spawn_blocking(move || reader.due(now, SWEEP_COUNT)).await;
-        let due = due.map_err(|error| StoreError::Failed(error.to_string()))??;
-        let more = due.len() == SWEEP_COUNT;
-        let mut told = Vec::new();
-        let operations: Vec<Operation> = due.into_iter().map(|due| settle(shared, due, now, &mut told)).collect();
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let (done, result) = oneshot::channel();
-        let reply = Box::new(move |result: Result<Vec<_>, StoreError>| {
-            // The sweep waits for it, unless the broker is stopping.
-            let _ = done.send(result.map(|_| ()));
-        });
-        shared.committer.submit(Submission { operations, reply }).await;
-        result.await.map_err(|error| StoreError::Failed(error.to_string()))??;
-        // The driver is gone only when the broker is stopping.
-        let _ = shared.queued.send(told);
-        if !more {
-            return Ok(());
-        }
-    }
-}
-
-fn settle(shared: &Shared, due: Due, at: Timestamp, told: &mut Vec<(AgencyId, Precedence)>) -> Operation {
-    match due {
-        Due::Forgotten { notice_id } => Operation::Forget { notice_id },
-        Due::Expired { notice_id, notice } => {
-            let about = (Some(notice_id), notice.header_digest);
-            let expired = |agency| shared.sign(ReceiptKind::Expired, about, Some(agency), None).encode();
-            let receipts = notice.undelivered.into_iter().map(expired).collect();
-            told.push((notice.originator, Precedence::Routine));
-            Operation::Expire { notice_id, at, receipts }
-        }
-    }
 }

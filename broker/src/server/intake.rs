@@ -2,9 +2,13 @@
 //!
 //! Frames that are there together are taken together: one chunk is verified, decided about and signed for on one of the
 //! worker threads, then goes to the committer as one submission. Chunks overtake each other, so one agency's stream
-//! keeps every core busy. A frame's place in `in_flight` and its bytes are given back when its answer was written.
+//! keeps every core busy. A frame's bytes are given back when it was committed or refused, its place in `in_flight` when
+//! its answer was written: an agency that does not read its answers holds nobody back but itself.
+//!
+//! Nothing is answered ACCEPTED but from the committer's reply, which comes after the disk (G4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -25,6 +29,10 @@ use crate::store::{Acceptance, Operation, Outcome, StoreError, Submission};
 
 /// Most frames verified as one piece of work: enough to make its hand-over cheap, few enough to share among cores.
 const CHUNK_FRAMES_MAX: usize = 16;
+/// A chunk takes no further frame once it holds this many bytes.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// When to try again after the store could not take something.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Most answers written at once.
 const ANSWERS_MAX: usize = 256;
 
@@ -32,19 +40,21 @@ const ANSWERS_MAX: usize = 256;
 struct Chunk {
     first_ordinal: u64,
     frames: Vec<Bytes>,
-    hold: Hold,
+    room: Room,
 }
 
-/// What a chunk occupies until its answers are written.
-struct Hold {
-    _in_flight: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+/// What a chunk occupies.
+struct Room {
+    /// Until its answers are written.
+    in_flight: OwnedSemaphorePermit,
+    /// Until its frames are dropped.
+    bytes: OwnedSemaphorePermit,
 }
 
 /// Answers of one chunk, and what they give back when written.
 struct Answers {
     frames: Vec<Bytes>,
-    _hold: Option<Arc<Hold>>,
+    _in_flight: Arc<OwnedSemaphorePermit>,
 }
 
 pub(super) async fn serve(
@@ -57,13 +67,22 @@ pub(super) async fn serve(
     sender.set_priority(priority(precedence));
     receiver.set_cap(limits.envelope_bytes_max);
     let in_flight = Arc::new(Semaphore::new(limits.in_flight_max));
-    let (answers, mut to_write) = mpsc::unbounded_channel();
+    let (answers, to_write) = mpsc::unbounded_channel();
     let reading = read_all(&peer, precedence, &mut receiver, &in_flight, answers);
-    let writing = write_all(&mut sender, &mut to_write);
-    // Reading ends first, with the agency's last frame; writing ends when the last answer is out.
+    let writing = write_all(&mut sender, to_write);
+    // Reading ends first, with the agency's last frame or the session's end; writing ends when the last answer is out.
     let (read, written) = tokio::join!(reading, writing);
-    sender.finish_and_wait().await;
-    read.and(written)
+    match read.and(written) {
+        Ok(()) => {
+            sender.finish_and_wait().await;
+            Ok(())
+        }
+        // The peer broke the rules or is gone: it is not waited for.
+        Err(fault) => {
+            sender.finish();
+            Err(fault)
+        }
+    }
 }
 
 async fn read_all(
@@ -73,31 +92,48 @@ async fn read_all(
     in_flight: &Arc<Semaphore>,
     answers: mpsc::UnboundedSender<Answers>,
 ) -> Result<(), Fault> {
+    let frames_max = CHUNK_FRAMES_MAX.min(peer.shared.config.limits.wire.in_flight_max);
     let mut first_ordinal = 0;
-    while let Some(first) = receiver.next().await? {
+    loop {
+        let first = tokio::select! {
+            () = peer.ending.cancelled() => return Ok(()),
+            // The writer has given up: nobody would hear the answers.
+            () = answers.closed() => return Ok(()),
+            first = receiver.next() => first?,
+        };
+        let Some(first) = first else { return Ok(()) };
+        let mut bytes = first.len();
         let mut frames = vec![first];
-        while frames.len() < CHUNK_FRAMES_MAX {
+        while frames.len() < frames_max && bytes < CHUNK_BYTES {
             let Some(next) = receiver.try_next()? else { break };
+            bytes += next.len();
             frames.push(next);
         }
         let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
-        let bytes: usize = frames.iter().map(Bytes::len).sum();
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        // While either is exhausted nothing more is read, and QUIC's flow control holds the agency back.
-        let room = async {
-            let in_flight = Arc::clone(in_flight).acquire_many_owned(count).await?;
-            let bytes = Arc::clone(&peer.shared.intake_kib).acquire_many_owned(kib).await?;
-            Ok::<_, tokio::sync::AcquireError>(Hold { _in_flight: in_flight, _bytes: bytes })
+        let room = tokio::select! {
+            () = peer.ending.cancelled() => return Ok(()),
+            room = wait_for_room(peer, in_flight, count, bytes) => room,
         };
-        let Ok(hold) = room.await else { return Ok(()) };
-        let chunk = Chunk { first_ordinal, frames, hold };
+        let Some(room) = room else { return Ok(()) };
+        let chunk = Chunk { first_ordinal, frames, room };
         first_ordinal += u64::from(count);
-        peer.shared.tasks.spawn(take(Arc::clone(peer), precedence, chunk, answers.clone()));
+        peer.tasks.spawn(take(Arc::clone(peer), precedence, chunk, answers.clone()));
     }
-    Ok(())
 }
 
-async fn write_all(sender: &mut FrameSender, to_write: &mut mpsc::UnboundedReceiver<Answers>) -> Result<(), Fault> {
+/// Waits for room. While there is none nothing more is read, and QUIC's flow control holds the agency back.
+async fn wait_for_room(peer: &Peer, in_flight: &Arc<Semaphore>, count: u32, bytes: usize) -> Option<Room> {
+    let in_flight = Arc::clone(in_flight).acquire_many_owned(count).await.ok()?;
+    // A chunk that is larger than all the room there is takes all of it.
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(peer.shared.intake_kib_max);
+    let bytes = Arc::clone(&peer.shared.intake_kib).acquire_many_owned(kib).await.ok()?;
+    Some(Room { in_flight, bytes })
+}
+
+async fn write_all(
+    sender: &mut FrameSender,
+    mut to_write: mpsc::UnboundedReceiver<Answers>,
+) -> Result<(), Fault> {
     let mut batch = Vec::new();
     while to_write.recv_many(&mut batch, ANSWERS_MAX).await > 0 {
         sender.send_all(batch.iter_mut().flat_map(|answers| std::mem::take(&mut answers.frames))).await?;
@@ -107,9 +143,14 @@ async fn write_all(sender: &mut FrameSender, to_write: &mut mpsc::UnboundedRecei
 }
 
 /// Everything that happens to one chunk.
-async fn take(peer: Arc<Peer>, precedence: Precedence, chunk: Chunk, answers: mpsc::UnboundedSender<Answers>) {
-    let Chunk { first_ordinal, frames, hold } = chunk;
-    let hold = Arc::new(hold);
+async fn take(
+    peer: Arc<Peer>,
+    precedence: Precedence,
+    chunk: Chunk,
+    answers: mpsc::UnboundedSender<Answers>,
+) {
+    let Chunk { first_ordinal, frames, room: Room { in_flight, bytes } } = chunk;
+    let in_flight = Arc::new(in_flight);
     let (done, judged) = oneshot::channel();
     let judge = Arc::clone(&peer);
     peer.shared.workers.spawn(move || {
@@ -132,19 +173,20 @@ async fn take(peer: Arc<Peer>, precedence: Precedence, chunk: Chunk, answers: mp
                 accepted.push(Pending::new(ordinal, &acceptance, receipt));
                 operations.push(Operation::Accept(acceptance));
             }
-            Err(receipt) => refused.push(answer(ordinal, receipt.signed().clone())),
+            Err(receipt) => refused.push(answer(ordinal, receipt)),
         }
     }
     if !refused.is_empty() {
         // The writer is gone only when the stream is.
-        let _ = answers.send(Answers { frames: refused, _hold: Some(Arc::clone(&hold)) });
+        let _ = answers.send(Answers { frames: refused, _in_flight: Arc::clone(&in_flight) });
     }
     if operations.is_empty() {
         return;
     }
     let shared = Arc::clone(&peer.shared);
     let reply = Box::new(move |result: Result<Vec<Outcome>, StoreError>| {
-        settle(&shared, accepted, result, &answers, hold);
+        drop(bytes);
+        settle(&shared, accepted, result, &answers, in_flight);
     });
     peer.shared.committer.submit(Submission { operations, reply }).await;
 }
@@ -156,25 +198,57 @@ fn judge_one(
     precedence: Precedence,
     frame: Bytes,
     at: Timestamp,
-) -> Result<(Acceptance, SignedReceipt), SignedReceipt> {
+) -> Result<(Acceptance, SignedReceipt), Signed> {
     let shared = &peer.shared;
     match policy.admit(&peer.agency, precedence, frame.clone(), at) {
         Ok(verified) => {
             let receipt = shared.sign_acceptance(verified.envelope());
-            Ok((acceptance(&verified, frame, &receipt, at), receipt))
+            Ok((acceptance(&verified, frame, &receipt), receipt))
         }
         Err((envelope, refusal)) => {
+            if let Some(first) =
+                envelope.as_deref().and_then(|envelope| accepted_before(peer, envelope, &refusal))
+            {
+                return Err(first.signed().clone());
+            }
             tracing::info!(peer = %peer.agency, %refusal, "envelope refused");
             let about = envelope.as_deref().map_or_else(
                 || (None, sha256(&[&frame])),
                 |envelope: &Envelope| (Some(envelope.header().notice_id), envelope.header_digest()),
             );
-            Err(shared.sign(ReceiptKind::Refused, about, None, Some(refusal)))
+            Err(shared.sign(ReceiptKind::Refused, about, None, Some(refusal)).signed().clone())
         }
     }
 }
 
-fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt, at: Timestamp) -> Acceptance {
+/// The receipt of an envelope that was accepted once and would not be now: time has passed, or the directory changed.
+/// Its originator may not have heard the first answer, and there must not be another (G5).
+fn accepted_before(peer: &Peer, envelope: &Envelope, refusal: &Refusal) -> Option<SignedReceipt> {
+    match refusal.code {
+        RefusalCode::UnknownAgency
+        | RefusalCode::Suspended
+        | RefusalCode::KeyNotActive
+        | RefusalCode::LabelPolicy
+        | RefusalCode::NotClearedToOriginate
+        | RefusalCode::RecipientNotCleared
+        | RefusalCode::Expired
+        | RefusalCode::ClockSkew
+        | RefusalCode::TooLarge
+        | RefusalCode::DirectoryStale => {}
+        RefusalCode::Malformed
+        | RefusalCode::UnsupportedVersion
+        | RefusalCode::NotOriginator
+        | RefusalCode::BadSignature
+        | RefusalCode::IdConflict
+        | RefusalCode::Quota
+        | RefusalCode::StoreUnavailable => return None,
+    }
+    let kept = peer.shared.reader.notice(&envelope.header().notice_id).ok().flatten()?;
+    let same = kept.originator == peer.agency && kept.header_digest == envelope.header_digest();
+    same.then(|| SignedReceipt::decode(kept.receipt).ok()).flatten()
+}
+
+fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt) -> Acceptance {
     let header = verified.header();
     Acceptance {
         notice_id: header.notice_id,
@@ -182,7 +256,7 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         originator: header.originator.clone(),
         recipients: header.recipients.clone(),
         precedence: header.precedence,
-        accepted_at: at,
+        accepted_at: receipt.receipt().at,
         expires_at: header.expires_at,
         envelope: frame,
         receipt: receipt.encode(),
@@ -216,7 +290,7 @@ fn settle(
     pending: Vec<Pending>,
     result: Result<Vec<Outcome>, StoreError>,
     answers: &mpsc::UnboundedSender<Answers>,
-    hold: Arc<Hold>,
+    in_flight: Arc<OwnedSemaphorePermit>,
 ) {
     let mut queued: Vec<(AgencyId, Precedence)> = Vec::new();
     let mut frames = Vec::with_capacity(pending.len());
@@ -231,16 +305,12 @@ fn settle(
         Err(_) => {
             // The committer has logged why; the agency is told no more than it needs.
             for pending in pending {
-                let detail = "the broker cannot store anything at present; keep the notice and try again";
-                let retry = std::time::Duration::from_secs(5);
-                let refusal = Refusal::new(RefusalCode::StoreUnavailable, detail).retry_after(retry);
-                let receipt = shared.sign(ReceiptKind::Refused, pending.about, None, Some(refusal));
-                frames.push(answer(pending.ordinal, receipt.signed().clone()));
+                frames.push(answer(pending.ordinal, refuse(shared, &pending, store_unavailable())));
             }
         }
     }
     // The writer is gone only when the stream is; the agency will submit again and be told the same.
-    let _ = answers.send(Answers { frames, _hold: Some(hold) });
+    let _ = answers.send(Answers { frames, _in_flight: in_flight });
     // The driver is gone only when the broker is stopping.
     let _ = shared.queued.send(queued);
 }
@@ -252,7 +322,7 @@ fn conclude(
     queued: &mut Vec<(AgencyId, Precedence)>,
 ) -> Signed {
     match outcome {
-        Outcome::Accepted | Outcome::Done => {
+        Outcome::Accepted => {
             for recipient in pending.recipients {
                 let inbox = (recipient, pending.precedence);
                 if !queued.contains(&inbox) {
@@ -265,15 +335,27 @@ fn conclude(
             Ok(first) => first.signed().clone(),
             Err(error) => {
                 tracing::error!(%error, "a stored receipt cannot be read");
-                pending.receipt.signed().clone()
+                refuse(shared, &pending, store_unavailable())
             }
         },
         Outcome::Conflict => {
             let detail = "another envelope was accepted under this notice id; send under a new id";
-            let refusal = Refusal::new(RefusalCode::IdConflict, detail);
-            shared.sign(ReceiptKind::Refused, pending.about, None, Some(refusal)).signed().clone()
+            refuse(shared, &pending, Refusal::new(RefusalCode::IdConflict, detail))
+        }
+        Outcome::Done => {
+            tracing::error!("the store gave no answer to an acceptance");
+            refuse(shared, &pending, store_unavailable())
         }
     }
+}
+
+fn refuse(shared: &Shared, pending: &Pending, refusal: Refusal) -> Signed {
+    shared.sign(ReceiptKind::Refused, pending.about, None, Some(refusal)).signed().clone()
+}
+
+fn store_unavailable() -> Refusal {
+    let detail = "the broker cannot store anything at present; keep the notice and try again";
+    Refusal::new(RefusalCode::StoreUnavailable, detail).retry_after(RETRY_AFTER)
 }
 
 fn answer(ordinal: u64, receipt: Signed) -> Bytes {

@@ -6,36 +6,44 @@
 //! | [`session`] | one per connection: the session stream, and whichever streams the agency opens |
 //! | [`intake`] | one per submit stream: verification on every core, then group commit |
 //! | [`outgoing`] | one per receive stream: deliveries out, acknowledgements in |
-//! | [`reload`] | watches the files that the authority publishes |
+//! | [`sweep`] | deletes what has expired; one at a time |
+//! | [`reload`] | watches certificate, revocation lists and directory |
 //! | [`status`] | answers `valise-broker status` on a Unix socket |
 //!
 //! Queues between tasks are bounded, or hold no more than what a bounded one let in.
 
 mod driver;
 mod files;
+mod held;
 mod intake;
 mod outgoing;
 mod reload;
 mod session;
 mod status;
+mod sweep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::crypto::SigningKey;
+use valise_proto::enrolment::Trust;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
-use valise_transport::{Server, Transport, TransportError};
+use valise_transport::{Credentials, Server, Transport, TransportError};
 
-pub use files::{FilesError, NodeFiles};
-pub use status::{QueueDepth, Status};
+pub use files::{FileProblem, FilesError, NodeFiles};
+pub use status::{
+    AskError, Commits, DirectoryStatus, QueueDepth, RevocationStatus, SocketError, Status, ask,
+};
 
 use crate::config::Config;
 use crate::core::{Core, Policy};
@@ -43,8 +51,10 @@ use crate::store::{Committer, CommitterHandle, Reader, SledStore, StoreError};
 
 /// Inputs waiting for the core; beyond it, tasks wait.
 const INPUTS_MAX: usize = 1024;
+/// How long a stopping broker waits for its tasks once every connection is closed.
+const END_MAX: Duration = Duration::from_secs(10);
 
-/// Why a broker cannot start. Nothing was changed.
+/// Why a broker cannot start. Nothing that was kept is lost; the data folder may have been made.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A file it needs cannot be used.
@@ -56,6 +66,9 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The status socket cannot be opened.
+    #[error(transparent)]
+    Status(#[from] SocketError),
     /// The operating system refused something.
     #[error("{what}: {source}")]
     System {
@@ -73,8 +86,12 @@ pub enum StartError {
 pub(crate) struct Shared {
     config: Config,
     identity: SpiffeId,
+    local_addr: SocketAddr,
     receipt_key: SigningKey,
+    trust: Trust,
     policy: RwLock<Arc<Policy>>,
+    in_force: RwLock<Arc<InForce>>,
+    reloading: Mutex<()>,
     transport: Transport,
     committer: CommitterHandle,
     reader: Reader,
@@ -84,15 +101,39 @@ pub(crate) struct Shared {
     queued: mpsc::UnboundedSender<Vec<(AgencyId, Precedence)>>,
     /// Bytes of envelopes between the socket and the disk, in KiB.
     intake_kib: Arc<Semaphore>,
+    /// How many there are in all.
+    intake_kib_max: u32,
+    /// Connections, and the ends of connections.
+    sessions: TaskTracker,
+    /// Everything else.
     tasks: TaskTracker,
+    /// No new connections are taken.
+    draining: CancellationToken,
+    /// Everything ends.
     stop: CancellationToken,
     started_at: Timestamp,
+}
+
+/// What can be exchanged while running, beside the policy.
+#[derive(Clone)]
+struct InForce {
+    credentials: Credentials,
+    /// DER.
+    crls: Vec<Bytes>,
 }
 
 impl Shared {
     /// What decisions are made by at present.
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace_in_force(&self, in_force: InForce) {
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 
     /// Signs a statement of this broker.
@@ -121,46 +162,87 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A running broker. Dropping it without [`Broker::stop`] leaves its tasks running until the runtime ends.
+/// A running broker. Several can run in one process, each with a data folder of its own. Dropping it without
+/// [`Broker::stop`] or [`Broker::kill`] leaves its tasks running until the runtime ends.
 pub struct Broker {
     shared: Arc<Shared>,
     committer: Committer,
-    local_addr: SocketAddr,
     driver: tokio::task::JoinHandle<()>,
 }
 
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({} at {})", self.shared.identity, self.shared.local_addr)
+    }
+}
+
+/// Loads and checks everything a broker with this configuration would start from, and changes nothing.
+///
+/// # Errors
+/// [`FilesError`], with every problem that could be found.
+pub fn check(config: &Config) -> Result<NodeFiles, FilesError> {
+    let files = NodeFiles::load(config, now())?;
+    held::check(config, &files).map(|()| files)
+}
+
 impl Broker {
-    /// Opens the store, reads the files and listens. Must be called within a tokio runtime.
+    /// Starts a broker: opens its store, listens, and serves until it is stopped. It needs a multi-threaded tokio
+    /// runtime or one that is never blocked.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(config: Config) -> Result<Self, StartError> {
-        let files = NodeFiles::load(&config)?;
-        files.check(&config, now())?;
-        let store = SledStore::open(&config.data)?;
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let opening = config.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let files = NodeFiles::load(&opening, now())?;
+            let store = SledStore::open(&opening.data)?;
+            held::check(&opening, &files)?;
+            Ok::<_, StartError>((files, store))
+        });
+        let interrupted =
+            |error: tokio::task::JoinError| system("starting was interrupted")(std::io::Error::other(error));
+        let (files, store) = opened.await.map_err(interrupted)??;
+        Self::start_with(config, files, store)
+    }
+
+    fn start_with(config: Config, files: NodeFiles, store: SledStore) -> Result<Self, StartError> {
+        let publication = files.publication();
+        let NodeFiles { credentials, receipt_key, trust, directory, crls, anchors } = files;
+        let status = status::listen(&config.status_socket)?;
+        held::keep_directory(&config, &directory).map_err(FilesError::from)?;
+        held::keep_crls(&config, &crls).map_err(FilesError::from)?;
         let reader = store.reader();
-        let transport = Transport::new(files.credentials, files.anchors, config.transport_options());
+        let workers =
+            rayon::ThreadPoolBuilder::new().thread_name(|n| format!("valise-verify-{n}")).build()?;
+        let transport = Transport::new(credentials.clone(), anchors, config.transport_options());
         let server = Server::bind(&transport, config.listen)?;
-        let system = |what| move |source| StartError::System { what, source };
         let local_addr = server.local_addr().map_err(system("the listening address cannot be read"))?;
         let (committer, handle) = Committer::start(store).map_err(system("no committer thread"))?;
-        let workers = rayon::ThreadPoolBuilder::new().thread_name(|n| format!("valise-verify-{n}")).build()?;
-        let policy = Policy { directory: Arc::new(files.directory), limits: config.limits.wire.clone() };
-        let core = Core::new(policy.clone(), files.publication, config.limits.core, now());
+        let policy = Policy { directory: Arc::new(directory), limits: config.limits.wire.clone() };
+        let core = Core::new(policy.clone(), publication, config.limits.core, now());
         let (inputs, inputs_receiver) = mpsc::channel(INPUTS_MAX);
         let (queued, queued_receiver) = mpsc::unbounded_channel();
+        let intake_kib_max = u32::try_from(config.limits.intake_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
+        let intake_kib = usize::try_from(intake_kib_max).unwrap_or(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
-            identity: transport.identity(),
-            receipt_key: files.receipt_key,
+            identity: credentials.identity().clone(),
+            local_addr,
+            receipt_key,
+            trust,
             policy: RwLock::new(Arc::new(policy)),
+            in_force: RwLock::new(Arc::new(InForce { credentials, crls })),
+            reloading: Mutex::new(()),
             transport,
             committer: handle,
             reader,
             workers,
             inputs,
             queued,
-            intake_kib: Arc::new(Semaphore::new(config.limits.intake_bytes_max / 1024)),
+            intake_kib: Arc::new(Semaphore::new(intake_kib)),
+            intake_kib_max,
+            sessions: TaskTracker::new(),
             tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
             stop: CancellationToken::new(),
             started_at: now(),
             config,
@@ -169,21 +251,27 @@ impl Broker {
         let driver = tokio::spawn(driver.run(inputs_receiver, queued_receiver));
         shared.tasks.spawn(session::accept_all(server, Arc::clone(&shared)));
         shared.tasks.spawn(reload::watch(Arc::clone(&shared)));
-        shared.tasks.spawn(status::serve(Arc::clone(&shared)));
-        tracing::info!(identity = %shared.identity, listen = %local_addr, "broker started");
-        Ok(Self { shared, committer, local_addr, driver })
+        shared.tasks.spawn(status::serve(status, Arc::clone(&shared)));
+        tracing::info!(identity = %shared.identity, listen = %local_addr, "the broker is running");
+        Ok(Self { shared, committer, driver })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.shared.local_addr
     }
 
-    /// Reads the published files again now; what has changed is applied.
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> &SpiffeId {
+        &self.shared.identity
+    }
+
+    /// Reads the watched files now; what is newer is in force when this returns.
     ///
     /// # Errors
-    /// [`FilesError`]; then what was in force stays in force.
+    /// [`FilesError`] for what was refused; there, what was in force stays in force.
     pub async fn reload(&self) -> Result<(), FilesError> {
         reload::reload(&self.shared).await
     }
@@ -196,22 +284,65 @@ impl Broker {
         status::gather(&self.shared).await
     }
 
-    /// Says goodbye to every agency, commits what was submitted, and stops.
+    /// Waits until the store has failed. Nothing is accepted from then on; the process must end.
+    pub async fn failed(&self) -> StoreError {
+        self.shared.committer.failed().await
+    }
+
+    /// Stops in order: takes nothing new, commits and answers what was taken, says goodbye to every agency, and lets
+    /// the data folder go.
     pub async fn stop(self) {
-        let Self { shared, committer, driver, .. } = self;
-        // The driver ends the sessions; streams that still wait for a commit get their answer before it ends.
-        if shared.inputs.send(driver::Input::Shutdown).await.is_err() {
+        self.shared.draining.cancel();
+        if self.shared.inputs.send(driver::Input::Shutdown).await.is_err() {
             tracing::warn!("the core had stopped already");
         }
-        let _ = driver.await;
+        // Twice the time a session is given, so that only what hangs is cut off.
+        let deadline = Instant::now() + 2 * self.shared.config.limits.goodbye_timeout;
+        self.shared.sessions.close();
+        if timeout_at(deadline, self.shared.sessions.wait()).await.is_err() {
+            tracing::warn!("not every session ended in time; they are closed now");
+        }
+        self.end().await;
+        tracing::info!("the broker has stopped");
+    }
+
+    /// Stops at once, as far as a process can stop as in a crash: nothing more is committed, answered or said. The
+    /// data folder is free when this returns.
+    pub async fn kill(self) {
+        self.committer.abort();
+        self.driver.abort();
+        self.end().await;
+    }
+
+    async fn end(self) {
+        let Self { shared, committer, driver } = self;
+        let deadline = Instant::now() + END_MAX;
         shared.stop.cancel();
-        shared.tasks.close();
-        shared.tasks.wait().await;
+        let finished = async {
+            // An error says that it was aborted, which is what was asked for.
+            let _ = driver.await;
+            shared.tasks.close();
+            shared.tasks.wait().await;
+            shared.sessions.close();
+            shared.sessions.wait().await;
+        };
+        let in_time = timeout_at(deadline, finished).await.is_ok();
+        let left = Arc::downgrade(&shared);
         drop(shared);
-        let joined = tokio::task::spawn_blocking(move || committer.join()).await;
-        if joined.is_err() {
+        // The committer's thread ends with the last handle; work on other threads may hold one for a moment more.
+        while left.strong_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if !in_time || left.strong_count() > 0 {
+            tracing::error!("some tasks did not end; the data folder is in use until the process ends");
+            return;
+        }
+        if tokio::task::spawn_blocking(move || committer.join()).await.is_err() {
             tracing::error!("waiting for the committer failed");
         }
-        tracing::info!("broker stopped");
     }
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
 }

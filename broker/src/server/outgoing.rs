@@ -26,8 +26,10 @@ pub(super) async fn serve(
         ended = write_all(peer, stream, &mut sender, &mut to_write) => ended,
         ended = read_acknowledgements(peer, stream, &mut receiver) => ended,
     };
-    sender.finish();
     peer.tell(Input::StreamClosed { stream }).await;
+    if ended.is_ok() {
+        sender.finish_and_wait().await;
+    }
     ended
 }
 
@@ -44,7 +46,11 @@ async fn write_all(
     Ok(())
 }
 
-async fn read_acknowledgements(peer: &Peer, stream: StreamId, receiver: &mut FrameReceiver) -> Result<(), Fault> {
+async fn read_acknowledgements(
+    peer: &Peer,
+    stream: StreamId,
+    receiver: &mut FrameReceiver,
+) -> Result<(), Fault> {
     while let Some(frame) = receiver.next().await? {
         let Ack { cursors } = Ack::decode(frame)?;
         peer.tell(Input::Acknowledged { stream, cursors }).await;

@@ -3,17 +3,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
-use valise_proto::id::AgencyId;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::receipt::SignedReceipt;
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::WireError;
+use valise_proto::wire::frame::FrameError;
 use valise_proto::wire::limits::STREAM_OPEN_BYTES_MAX;
-use valise_proto::wire::session::{Answer, NoticeStatus, Publication, Query, SessionFrame, StreamOpen};
+use valise_proto::wire::session::{
+    Answer, Hello, NoticeStatus, Publication, Query, SessionFrame, StreamOpen,
+};
 use valise_transport::{Connection, FrameReceiver, FrameSender, ReceiveError, Server};
 
-use super::driver::Input;
+use super::driver::{Input, SessionHandle};
 use super::{Shared, intake, outgoing};
 use crate::core::{SessionId, StreamId};
+
+/// How long the peers are given to hear that the broker has closed their connections.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// Numbers for sessions and streams; they mean nothing outside this process.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -25,16 +36,21 @@ fn next_number() -> u64 {
 pub(super) async fn accept_all(mut server: Server, shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            () = shared.draining.cancelled() => break,
             () = shared.stop.cancelled() => break,
             connection = server.accept() => match connection {
                 Some(connection) => {
-                    shared.tasks.spawn(serve(connection, Arc::clone(&shared)));
+                    shared.sessions.spawn(serve(connection, Arc::clone(&shared)));
                 }
                 None => break,
             },
         }
     }
-    server.close(0, "the broker is shutting down").await;
+    // The sessions come to their end first; whatever is left then is closed here.
+    shared.stop.cancelled().await;
+    if tokio::time::timeout(CLOSE_MAX, server.close(0, "the broker is shutting down")).await.is_err() {
+        tracing::debug!("a peer did not hear that its connection was closed");
+    }
 }
 
 async fn serve(connection: Connection, shared: Arc<Shared>) {
@@ -42,21 +58,26 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     let Some(agency) = connection.peer().as_agency().cloned() else { return };
     let session = SessionId(next_number());
     let (frames, frames_receiver) = mpsc::unbounded_channel();
-    let connected = Input::Connected { session, connection: connection.clone(), agency: agency.clone(), frames };
-    if shared.inputs.send(connected).await.is_err() {
+    let (ending, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let handle = SessionHandle {
+        connection: connection.clone(),
+        frames,
+        ending: ending.clone(),
+        tasks: tasks.clone(),
+    };
+    if shared.inputs.send(Input::Connected { session, agency: agency.clone(), handle }).await.is_err() {
         return;
     }
     tracing::debug!(%agency, remote = %connection.remote_addr(), "connected");
-    let client = Arc::new(Peer { session, agency, connection, shared });
-    let ended = Arc::clone(&client);
-    tokio::select! {
-        () = client.run(frames_receiver) => {}
-        reason = ended.connection.closed() => {
-            tracing::debug!(agency = %ended.agency, %reason, "disconnected");
-        }
-    }
-    // The driver is gone only when the broker is stopping.
-    let _ = ended.shared.inputs.send(Input::Disconnected { session }).await;
+    let peer = Arc::new(Peer { session, agency, connection, shared, ending, tasks });
+    let reason = tokio::select! {
+        () = peer.run(frames_receiver) => peer.connection.closed().await,
+        reason = peer.connection.closed() => reason,
+    };
+    tracing::debug!(agency = %peer.agency, %reason, "disconnected");
+    peer.tell(Input::Disconnected { session }).await;
+    peer.tasks.close();
+    peer.tasks.wait().await;
 }
 
 /// One agency's connection.
@@ -65,6 +86,10 @@ pub(super) struct Peer {
     pub(super) agency: AgencyId,
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
+    /// Cancelled when nothing more is to be read from its streams.
+    pub(super) ending: CancellationToken,
+    /// The tasks of its streams, and what they started.
+    pub(super) tasks: TaskTracker,
 }
 
 /// Why a stream ends that should not.
@@ -78,7 +103,12 @@ pub(super) enum Fault {
 impl From<ReceiveError> for Fault {
     fn from(error: ReceiveError) -> Self {
         match error {
-            ReceiveError::Frame(error) => Self::Violation(Refusal::new(RefusalCode::Malformed, error)),
+            ReceiveError::Frame(error @ FrameError::TooLarge { .. }) => {
+                Self::Violation(Refusal::new(RefusalCode::TooLarge, error))
+            }
+            ReceiveError::Frame(error @ FrameError::Truncated { .. }) => {
+                Self::Violation(Refusal::new(RefusalCode::Malformed, error))
+            }
             ReceiveError::Reset(_) | ReceiveError::Closed => Self::Gone,
         }
     }
@@ -97,20 +127,25 @@ impl From<valise_transport::SendError> for Fault {
 }
 
 impl Peer {
-    async fn run(self: Arc<Self>, frames: mpsc::UnboundedReceiver<SessionFrame>) {
+    /// Serves the connection until it ends or is about to.
+    async fn run(self: &Arc<Self>, frames: mpsc::UnboundedReceiver<SessionFrame>) {
         let greeted = tokio::time::timeout(self.shared.config.limits.handshake_timeout, self.greet()).await;
-        let streams = match greeted {
-            Ok(Ok(streams)) => streams,
+        let (hello, streams) = match greeted {
+            Ok(Ok(greeted)) => greeted,
             Ok(Err(fault)) => return self.end(fault).await,
-            Err(_) => {
-                let late = Refusal::new(RefusalCode::Malformed, "no Hello came in time on the first stream");
-                return self.end(Fault::Violation(late)).await;
-            }
+            Err(_) => return self.end(violation("no Hello came in time on the first stream")).await,
         };
-        self.shared.tasks.spawn(Arc::clone(&self).serve_session(streams, frames));
-        while let Ok((sender, receiver)) = self.connection.accept(STREAM_OPEN_BYTES_MAX).await {
-            let peer = Arc::clone(&self);
-            self.shared.tasks.spawn(async move {
+        // Before the core hears of it, so that its answer finds somebody to write it.
+        self.tasks.spawn(Arc::clone(self).serve_session(streams, frames));
+        self.tell(Input::Hello { session: self.session, hello }).await;
+        loop {
+            let opened = tokio::select! {
+                () = self.ending.cancelled() => return,
+                opened = self.connection.accept(STREAM_OPEN_BYTES_MAX) => opened,
+            };
+            let Ok((sender, receiver)) = opened else { return };
+            let peer = Arc::clone(self);
+            self.tasks.spawn(async move {
                 if let Err(fault) = peer.serve_stream(sender, receiver).await {
                     peer.end(fault).await;
                 }
@@ -118,23 +153,22 @@ impl Peer {
         }
     }
 
-    async fn greet(&self) -> Result<(FrameSender, FrameReceiver), Fault> {
-        let (sender, mut receiver) = self.connection.accept(STREAM_OPEN_BYTES_MAX).await.map_err(|_| Fault::Gone)?;
-        let first = receiver.next().await?.ok_or(Fault::Gone)?;
-        let StreamOpen::Session(hello) = StreamOpen::decode(first)? else {
-            let detail = "the first stream of a connection must begin with Hello";
-            return Err(Fault::Violation(Refusal::new(RefusalCode::Malformed, detail)));
-        };
-        self.tell(Input::Hello { session: self.session, hello }).await;
-        Ok((sender, receiver))
+    async fn greet(&self) -> Result<(Hello, (FrameSender, FrameReceiver)), Fault> {
+        let no_hello = || violation("the first stream of a connection must begin with Hello");
+        let (sender, mut receiver) =
+            self.connection.accept(STREAM_OPEN_BYTES_MAX).await.map_err(|_| Fault::Gone)?;
+        let first = receiver.next().await?.ok_or_else(no_hello)?;
+        let StreamOpen::Session(hello) = StreamOpen::decode(first)? else { return Err(no_hello()) };
+        Ok((hello, (sender, receiver)))
     }
 
-    /// Writes what the core has to say; the agency says nothing more on this stream.
+    /// Writes what the core has to say. The agency says nothing more on this stream; it may finish its side.
     async fn serve_session(
         self: Arc<Self>,
         (mut sender, mut receiver): (FrameSender, FrameReceiver),
         mut frames: mpsc::UnboundedReceiver<SessionFrame>,
     ) {
+        let mut listening = true;
         loop {
             tokio::select! {
                 frame = frames.recv() => {
@@ -144,31 +178,39 @@ impl Peer {
                         break;
                     }
                 }
-                frame = receiver.next() => {
-                    if let Ok(Some(_)) = frame {
-                        let detail = "an agent sends nothing after Hello on the session stream";
-                        self.end(Fault::Violation(Refusal::new(RefusalCode::Malformed, detail))).await;
+                frame = receiver.next(), if listening => {
+                    listening = false;
+                    match frame {
+                        Ok(None) | Err(ReceiveError::Closed) => {}
+                        Ok(Some(_)) | Err(ReceiveError::Frame(_) | ReceiveError::Reset(_)) => {
+                            self.end(violation("an agent sends nothing after Hello on the session stream")).await;
+                        }
                     }
-                    break;
                 }
             }
         }
         sender.finish_and_wait().await;
     }
 
-    async fn serve_stream(self: &Arc<Self>, sender: FrameSender, mut receiver: FrameReceiver) -> Result<(), Fault> {
-        let Some(first) = receiver.next().await? else { return Ok(()) };
+    async fn serve_stream(
+        self: &Arc<Self>,
+        sender: FrameSender,
+        mut receiver: FrameReceiver,
+    ) -> Result<(), Fault> {
+        let first = tokio::select! {
+            () = self.ending.cancelled() => return Ok(()),
+            first = receiver.next() => first?,
+        };
+        let Some(first) = first else { return Ok(()) };
         let open = StreamOpen::decode(first)?;
         if !self.is_welcomed().await {
-            let detail = "streams are served after Welcome only";
-            return Err(Fault::Violation(Refusal::new(RefusalCode::Malformed, detail)));
+            return Err(violation("streams are served after Welcome only"));
         }
         match open {
-            StreamOpen::Session(_) => {
-                let detail = "a connection has one session stream";
-                Err(Fault::Violation(Refusal::new(RefusalCode::Malformed, detail)))
+            StreamOpen::Session(_) => Err(violation("a connection has one session stream")),
+            StreamOpen::Submit(precedence) => {
+                intake::serve(Arc::clone(self), precedence, sender, receiver).await
             }
-            StreamOpen::Submit(precedence) => intake::serve(Arc::clone(self), precedence, sender, receiver).await,
             StreamOpen::Receive { precedence, window } => {
                 let stream = StreamId(next_number());
                 outgoing::serve(self, stream, (precedence, window), sender, receiver).await
@@ -186,7 +228,7 @@ impl Peer {
     async fn answer(&self, query: Query, mut sender: FrameSender) -> Result<(), Fault> {
         let answer = match query {
             Query::Publication => Answer::Publication(self.publication()),
-            Query::NoticeStatus(id) => self.notice_status(id),
+            Query::NoticeStatus(id) => self.notice_status(id).await,
         };
         sender.send(answer.encode()).await?;
         sender.finish_and_wait().await;
@@ -195,22 +237,20 @@ impl Peer {
 
     fn publication(&self) -> Publication {
         let directory = self.shared.policy().directory.encoded().clone();
-        let crls = self.shared.crls.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        Publication { directory, crls }
+        Publication { directory, crls: self.shared.in_force().crls.clone() }
     }
 
     /// Only the originator is told; to others the notice is as unknown as one that never was.
-    fn notice_status(&self, id: valise_proto::id::NoticeId) -> Answer {
-        match self.shared.reader.notice(&id) {
-            Ok(Some(notice)) if notice.originator == self.agency => {
-                let accepted = valise_proto::receipt::SignedReceipt::decode(notice.receipt).ok();
+    async fn notice_status(&self, id: NoticeId) -> Answer {
+        let reader = self.shared.reader.clone();
+        match tokio::task::spawn_blocking(move || reader.notice(&id)).await {
+            Ok(Ok(Some(notice))) if notice.originator == self.agency => {
+                let accepted = SignedReceipt::decode(notice.receipt).ok();
                 Answer::NoticeStatus(Box::new(NoticeStatus { accepted, undelivered: notice.undelivered }))
             }
-            Ok(_) => Answer::NoticeStatus(Box::default()),
-            Err(error) => {
-                tracing::error!(%error, "a notice cannot be looked up");
-                Answer::Refusal(Refusal::new(RefusalCode::StoreUnavailable, "the broker's store cannot be read"))
-            }
+            Ok(Ok(_)) => Answer::NoticeStatus(Box::default()),
+            Ok(Err(error)) => unavailable(&error),
+            Err(error) => unavailable(&error),
         }
     }
 
@@ -224,4 +264,13 @@ impl Peer {
             self.tell(Input::Violation { session: self.session, reason }).await;
         }
     }
+}
+
+fn violation(detail: &str) -> Fault {
+    Fault::Violation(Refusal::new(RefusalCode::Malformed, detail))
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Answer {
+    tracing::error!(%error, "a notice cannot be looked up");
+    Answer::Refusal(Refusal::new(RefusalCode::StoreUnavailable, "the broker's store cannot be read"))
 }

@@ -12,6 +12,8 @@ mod committer;
 mod keys;
 mod record;
 mod sled;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -30,7 +32,9 @@ pub const REMEMBER_AFTER_EXPIRY: std::time::Duration = std::time::Duration::from
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// Another process has the folder.
-    #[error("the data folder {path} is in use by another broker; stop that one first, or give this one its own folder")]
+    #[error(
+        "the data folder {path} is in use by another broker; stop that one first, or give this one its own folder"
+    )]
     InUse {
         /// The folder.
         path: String,
@@ -44,7 +48,9 @@ pub enum StoreError {
         problem: String,
     },
     /// The folder was written by a newer version.
-    #[error("the data folder {path} has format {got}; this broker knows format {known}; run the newer broker again")]
+    #[error(
+        "the data folder {path} has format {got}; this broker knows format {known}; run the newer broker again"
+    )]
     Format {
         /// The folder.
         path: String,
@@ -109,8 +115,9 @@ pub enum Operation {
         notice_id: NoticeId,
         /// When.
         at: Timestamp,
-        /// One encoded signed receipt for each recipient that had not fetched it.
-        receipts: Vec<Bytes>,
+        /// One encoded signed receipt for each recipient that had not fetched it; those that have in the meantime are
+        /// left out.
+        receipts: Vec<(AgencyId, Bytes)>,
     },
     /// Forgets the id of an envelope that is long gone.
     Forget {
@@ -133,6 +140,15 @@ pub enum Outcome {
     Conflict,
     /// Done, or there was nothing to do.
     Done,
+}
+
+/// The beginning of an inbox, or of what is left of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inbox {
+    /// Its items, oldest first.
+    pub items: Vec<InboxItem>,
+    /// Whether more follow.
+    pub more: bool,
 }
 
 /// An item of an inbox.

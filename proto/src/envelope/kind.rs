@@ -96,21 +96,26 @@ macro_rules! words {
     };
 }
 
-words!(NoticeKind, "a kind of notice", 9, [
-    Travel = "TRAVEL",
-    Arrival = "ARRIVAL",
-    Deportation = "DEPORTATION",
-    Response = "RESPONSE",
-    Correction = "CORRECTION",
-    Withdrawal = "WITHDRAWAL",
-    Receipt = "RECEIPT",
-    ReleaseRequest = "RELEASE_REQUEST",
-    ReleaseDecision = "RELEASE_DECISION"
-]);
+words!(
+    NoticeKind,
+    "a kind of notice",
+    9,
+    [
+        Travel = "TRAVEL",
+        Arrival = "ARRIVAL",
+        Deportation = "DEPORTATION",
+        Response = "RESPONSE",
+        Correction = "CORRECTION",
+        Withdrawal = "WITHDRAWAL",
+        Receipt = "RECEIPT",
+        ReleaseRequest = "RELEASE_REQUEST",
+        ReleaseDecision = "RELEASE_DECISION"
+    ]
+);
 
-words!(Precedence, "a precedence", 4, [
-    Routine = "ROUTINE",
-    Priority = "PRIORITY",
-    Immediate = "IMMEDIATE",
-    Flash = "FLASH"
-]);
+words!(
+    Precedence,
+    "a precedence",
+    4,
+    [Routine = "ROUTINE", Priority = "PRIORITY", Immediate = "IMMEDIATE", Flash = "FLASH"]
+);

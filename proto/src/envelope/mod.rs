@@ -133,7 +133,8 @@ impl Envelope {
     /// the wraps the recipient's own.
     #[must_use]
     pub fn for_recipient(&self, recipient: &AgencyId, permitted: &[PortionIndex]) -> Self {
-        let portions = self.portions.iter().filter(|portion| permitted.contains(&portion.index)).cloned().collect();
+        let portions =
+            self.portions.iter().filter(|portion| permitted.contains(&portion.index)).cloned().collect();
         let wraps = self.wraps.iter().filter(|wrap| wrap.recipient == *recipient).cloned().collect();
         Self { portions, wraps, ..self.clone() }
     }

@@ -5,7 +5,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::seal::SALT_LEN;
-use super::{Header, KeyWrap, PortionIndex, SealedPortion, VerifiedEnvelope, commitment, portion_aad, wrap_aad};
+use super::{
+    Header, KeyWrap, PortionIndex, SealedPortion, VerifiedEnvelope, commitment, portion_aad, wrap_aad,
+};
 use crate::crypto::{Sealed, SealingKey, TAG_LEN, context};
 use crate::id::{AgencyId, KeyId};
 use crate::label::Label;
@@ -108,7 +110,11 @@ fn unwrap_keys(
     decode_portion_keys(&plaintext, &Limits::DEFAULT).map_err(OpenError::Keys)
 }
 
-fn open_portion(header: &Header, portion: &SealedPortion, key: &PortionKey) -> Result<OpenedPortion, OpenError> {
+fn open_portion(
+    header: &Header,
+    portion: &SealedPortion,
+    key: &PortionKey,
+) -> Result<OpenedPortion, OpenError> {
     let index = portion.index;
     let refused = |_| OpenError::Portion(index);
     let promised = header.portions.get(index.get()).ok_or(OpenError::Portion(index))?;

@@ -7,8 +7,8 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{
-    Envelope, Header, KeyWrap, NoticeKind, PortionHeader, PortionIndex, Precedence, SealedPortion, commitment,
-    portion_aad, wrap_aad,
+    Envelope, Header, KeyWrap, NoticeKind, PortionHeader, PortionIndex, Precedence, SealedPortion,
+    commitment, portion_aad, wrap_aad,
 };
 use crate::crypto::{KeyError, SealingPublicKey, Signature, SigningKey, TAG_LEN, context, sha256};
 use crate::id::{AgencyId, NoticeId, Timestamp};
@@ -86,7 +86,7 @@ pub struct HeaderDraft {
 pub struct PlainPortion {
     /// Their label.
     pub label: Label,
-    /// The encoded parts (see [`crate::wire::notice`]).
+    /// The encoded parts (see [`crate::notice::Portion`]).
     pub parts: Zeroizing<Vec<u8>>,
 }
 
@@ -167,7 +167,11 @@ impl Sealed {
     }
 }
 
-fn complete(draft: HeaderDraft, portions: Vec<PortionHeader>, recipients: &[SealFor]) -> Result<Header, SealError> {
+fn complete(
+    draft: HeaderDraft,
+    portions: Vec<PortionHeader>,
+    recipients: &[SealFor],
+) -> Result<Header, SealError> {
     let label = Label::join(portions.iter().map(|portion| &portion.label)).ok_or(SealError::Labels)?;
     let header = Header {
         notice_id: draft.notice_id,

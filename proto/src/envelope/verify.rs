@@ -31,7 +31,11 @@ impl Envelope {
     ///
     /// # Errors
     /// A [`Refusal`] that says which rule failed.
-    pub fn verify_submitted(self, directory: &Directory, now: Timestamp) -> Result<VerifiedEnvelope, Refusal> {
+    pub fn verify_submitted(
+        self,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Result<VerifiedEnvelope, Refusal> {
         let entry = self.check_labels_and_originator(directory)?;
         if entry.status == AgencyStatus::Suspended {
             return Err(Refusal::new(RefusalCode::Suspended, format!("{} is suspended", entry.id)));
@@ -72,12 +76,16 @@ impl Envelope {
         let policy = &directory.content().policy;
         // The overall label is the join of the portions', so all carry its policy.
         if self.header.label.policy != *policy {
-            let detail = format!("the labels are of policy {}; this exchange uses {policy}", self.header.label.policy);
+            let detail =
+                format!("the labels are of policy {}; this exchange uses {policy}", self.header.label.policy);
             return Err(Refusal::new(RefusalCode::LabelPolicy, detail));
         }
         let originator = &self.header.originator;
         directory.agency(originator).ok_or_else(|| {
-            Refusal::new(RefusalCode::UnknownAgency, format!("the originator {originator} is not in the directory"))
+            Refusal::new(
+                RefusalCode::UnknownAgency,
+                format!("the originator {originator} is not in the directory"),
+            )
         })
     }
 
@@ -89,7 +97,8 @@ impl Envelope {
             Refusal::new(RefusalCode::KeyNotActive, detail)
         })?;
         key.key.verify(context::HEADER, &self.header_bytes, &self.signature).map_err(|_| {
-            let detail = format!("the header's signature does not verify under key {key_id} of {}", originator.id);
+            let detail =
+                format!("the header's signature does not verify under key {key_id} of {}", originator.id);
             Refusal::new(RefusalCode::BadSignature, detail)
         })
     }
@@ -101,7 +110,10 @@ impl Envelope {
                     && sha256(&[&portion.ciphertext]) == promised.ciphertext_sha256
             });
             if !matches {
-                return Err(malformed(format!("portion {} is not the one the header commits to", portion.index)));
+                return Err(malformed(format!(
+                    "portion {} is not the one the header commits to",
+                    portion.index
+                )));
             }
         }
         Ok(())
@@ -114,9 +126,15 @@ impl Envelope {
         for wrap in &self.wraps {
             let recipient = &wrap.recipient;
             let entry = directory.agency(recipient).ok_or_else(|| {
-                Refusal::new(RefusalCode::UnknownAgency, format!("the recipient {recipient} is not in the directory"))
+                Refusal::new(
+                    RefusalCode::UnknownAgency,
+                    format!("the recipient {recipient} is not in the directory"),
+                )
             })?;
-            let listed = entry.sealing_keys.iter().any(|key| key.key_id == wrap.sealing_key_id && key.is_valid_at(now));
+            let listed = entry
+                .sealing_keys
+                .iter()
+                .any(|key| key.key_id == wrap.sealing_key_id && key.is_valid_at(now));
             if !listed {
                 let detail = format!(
                     "the directory lists no sealing key {} for {recipient} at {now}; fetch the directory and seal again",

@@ -99,16 +99,8 @@ mod tests {
 
     /// Inputs and roots published with the reference implementation of RFC 6962 (certificate-transparency,
     /// merkle tree tests).
-    const INPUTS: [&str; 8] = [
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    ];
+    const INPUTS: [&str; 8] =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
     const ROOTS: [&str; 8] = [
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -122,7 +114,8 @@ mod tests {
 
     #[test]
     fn g07_roots_are_those_published_with_rfc_6962() {
-        let leaves: Vec<Digest> = INPUTS.iter().map(|input| leaf_hash(&hex::decode(input).unwrap())).collect();
+        let leaves: Vec<Digest> =
+            INPUTS.iter().map(|input| leaf_hash(&hex::decode(input).unwrap())).collect();
         for (index, expected) in ROOTS.iter().enumerate() {
             assert_eq!(root(&leaves[..=index]).to_string(), *expected, "tree of {} leaves", index + 1);
         }

@@ -98,7 +98,8 @@ pub(super) fn label_from_pb(field: &'static str, message: Option<pb::Label>) -> 
     let message = required(field, message)?;
     super::check_count(field, message.banner.len(), BANNER_BYTES_MAX)?;
     let policy = parse(field, &message.policy)?;
-    let label = Label::parse_banner(policy, &message.banner).map_err(|error| WireError::field(field, error))?;
+    let label =
+        Label::parse_banner(policy, &message.banner).map_err(|error| WireError::field(field, error))?;
     if label.to_string() == message.banner {
         Ok(label)
     } else {

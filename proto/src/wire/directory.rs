@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::convert::{
-    classification_from_pb, classification_to_pb, clearance_from_pb, clearance_to_pb, convert_set, kind_from_pb,
-    kind_to_pb, parse, required, time_from_pb,
+    classification_from_pb, classification_to_pb, clearance_from_pb, clearance_to_pb, convert_set,
+    kind_from_pb, kind_to_pb, parse, required, time_from_pb,
 };
 use super::{WireError, check_count, check_version, decode_strict, pb};
 use crate::crypto::{KeyError, SealingPublicKey, VerifyingKey};
 use crate::directory::{
-    AGENCIES_MAX, AgencyEntry, AgencyStatus, BROKERS_MAX, BrokerEntry, DirectoryContent, ENDPOINTS_MAX, Function,
-    KEYS_MAX, KeyEntry, Origination, TEXT_BYTES_MAX,
+    AGENCIES_MAX, AgencyEntry, AgencyStatus, BROKERS_MAX, BrokerEntry, DirectoryContent, ENDPOINTS_MAX,
+    Function, KEYS_MAX, KeyEntry, Origination, TEXT_BYTES_MAX,
 };
 use crate::id::KeyId;
 

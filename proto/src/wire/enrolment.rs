@@ -90,7 +90,11 @@ fn trust_to_pb(trust: &Trust) -> pb::Trust {
     pb::Trust {
         trust_domain: trust.trust_domain.to_string(),
         anchors: trust.anchors.clone(),
-        directory_keys: trust.directory_keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect(),
+        directory_keys: trust
+            .directory_keys
+            .iter()
+            .map(|key| Bytes::copy_from_slice(key.as_bytes()))
+            .collect(),
     }
 }
 

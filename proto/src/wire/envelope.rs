@@ -148,7 +148,8 @@ fn optional_id(field: &'static str, bytes: &[u8]) -> Result<Option<NoticeId>, Wi
 }
 
 fn portion_header_from_pb(message: pb::PortionHeader) -> Result<PortionHeader, WireError> {
-    let digest = |field, bytes: &Bytes| Digest::from_bytes(bytes).map_err(|error| WireError::field(field, error));
+    let digest =
+        |field, bytes: &Bytes| Digest::from_bytes(bytes).map_err(|error| WireError::field(field, error));
     Ok(PortionHeader {
         label: label_from_pb("header.portions.label", message.label)?,
         ciphertext_len: message.ciphertext_len,
@@ -170,14 +171,20 @@ pub(crate) fn check_header(header: &Header) -> Result<(), WireError> {
         return Err(WireError::field("header.recipients", format!("{twice} stands there twice")));
     }
     if seen.contains(&header.originator) {
-        return Err(WireError::field("header.recipients", "the originator is not a recipient of its own notice"));
+        return Err(WireError::field(
+            "header.recipients",
+            "the originator is not a recipient of its own notice",
+        ));
     }
     if header.expires_at <= header.created_at {
         return Err(WireError::field("header.expires_at_ms", "must be after created_at_ms"));
     }
     let whole = Label::join(header.portions.iter().map(|portion| &portion.label));
     if whole.as_ref() != Some(&header.label) {
-        return Err(WireError::field("header.label", "is not the join of the portions' labels under one policy"));
+        return Err(WireError::field(
+            "header.label",
+            "is not the join of the portions' labels under one policy",
+        ));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub(crate) mod enrolment;
 pub(crate) mod envelope;
 pub mod frame;
 pub mod limits;
+pub(crate) mod notice;
 pub(crate) mod receipt;
 pub mod session;
 
@@ -19,11 +20,17 @@ use bytes::Bytes;
 use prost::Message;
 use thiserror::Error;
 
-use crate::crypto::{BadSignature, SigningKey, Signature, VerifyingKey};
+use crate::crypto::{BadSignature, Signature, SigningKey, VerifyingKey};
 use crate::id::KeyId;
 
 /// The generated messages.
-#[allow(clippy::all, missing_docs, unreachable_pub, clippy::wildcard_enum_match_arm, clippy::indexing_slicing)]
+#[allow(
+    clippy::all,
+    missing_docs,
+    unreachable_pub,
+    clippy::wildcard_enum_match_arm,
+    clippy::indexing_slicing
+)]
 mod pb {
     include!(concat!(env!("OUT_DIR"), "/valise.v1.rs"));
 }
@@ -173,7 +180,8 @@ fn signature_from_pb(message: Option<pb::Signature>) -> Result<Signature, WireEr
     let message = message.ok_or_else(|| WireError::field("signature", "missing"))?;
     let key_id = KeyId::from_bytes(&message.key_id).map_err(|e| WireError::field("signature.key_id", e))?;
     let value = message.value.as_ref().try_into();
-    let value = value.map_err(|_| WireError::field("signature.value", "an Ed25519 signature has 64 bytes"))?;
+    let value =
+        value.map_err(|_| WireError::field("signature.value", "an Ed25519 signature has 64 bytes"))?;
     Ok(Signature { key_id, value })
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Receipt, WireError> {
 }
 
 pub(super) fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
-    let retry_after = refusal.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    let retry_after =
+        refusal.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     pb::Refusal { code: refusal.code.number(), detail: refusal.detail.clone(), retry_after_ms: retry_after }
 }
 

@@ -69,7 +69,9 @@ impl StreamOpen {
                 software: hello.software.clone(),
                 directory_version: hello.directory_version,
             }),
-            Self::Submit(precedence) => Kind::Submit(pb::Submit { precedence: precedence_to_pb(*precedence) }),
+            Self::Submit(precedence) => {
+                Kind::Submit(pb::Submit { precedence: precedence_to_pb(*precedence) })
+            }
             Self::Receive { precedence, window } => {
                 Kind::Receive(pb::Receive { precedence: precedence_to_pb(*precedence), window: *window })
             }

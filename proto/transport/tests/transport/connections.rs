@@ -140,7 +140,7 @@ async fn g08_a_peer_of_a_server_that_was_killed_learns_of_it_from_its_successor_
             }
         }
     });
-    let (connection, _kept) = crate::meet(&agency(&authority), &mut first, &front.to_string()).await;
+    let (connection, _kept) = meet(&agency(&authority), &mut first, &front.to_string()).await;
     switch.send(second_addr).unwrap();
     let (mut sender, _receiver) = connection.open(1024, 0).await.unwrap();
     sender.send(bytes::Bytes::from_static(&[7; 64])).await.unwrap();

@@ -3,12 +3,16 @@
 //! Every name that crosses the wire or a file becomes one of these types through one fallible constructor.
 //! Past that point nobody checks again.
 
+mod spiffe;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+pub use spiffe::{Role, SpiffeId};
 
 /// Longest unit or broker name, in bytes.
 pub const NAME_BYTES_MAX: usize = 32;
@@ -17,14 +21,17 @@ pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
 /// Organisations that issue travel documents without being States (ICAO Doc 9303-3 section 5, part D and E).
 const ICAO_ORGANISATIONS: [&str; 16] = [
-    "EUE", "UNA", "UNK", "UNO", "XAA", "XBA", "XCC", "XCE", "XCO", "XDC", "XEC", "XES", "XIM", "XMP", "XOM", "XPO",
+    "EUE", "UNA", "UNK", "UNO", "XAA", "XBA", "XCC", "XCE", "XCO", "XDC", "XEC", "XES", "XIM", "XMP", "XOM",
+    "XPO",
 ];
 
 /// Why a string or byte sequence is not a valid identifier. The fault is the writer's; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
     /// Not a code of ISO 3166-1 alpha-3 nor an organisation of ICAO Doc 9303-3.
-    #[error("`{0}` is not a State: use an ISO 3166-1 alpha-3 code such as FRA, or an ICAO organisation such as XPO")]
+    #[error(
+        "`{0}` is not a State: use an ISO 3166-1 alpha-3 code such as FRA, or an ICAO organisation such as XPO"
+    )]
     State(String),
     /// Not `<state>/<unit>`.
     #[error("`{0}` is not an agency: write <state>/<unit> in lower case, such as fra/ncb")]
@@ -33,24 +40,34 @@ pub enum IdError {
     #[error("`{0}` is not a name: use 1 to 32 of a-z, 0-9 and -, beginning with a letter")]
     Name(String),
     /// Not a SPIFFE trust domain.
-    #[error("`{0}` is not a trust domain: use lower-case letters, digits, `.`, `-` and `_`, such as exchange.example")]
+    #[error(
+        "`{0}` is not a trust domain: use lower-case letters, digits, `.`, `-` and `_`, such as exchange.example"
+    )]
     TrustDomain(String),
     /// Not a SPIFFE ID of this scheme.
-    #[error("`{0}` is not an identity of an agency (spiffe://<domain>/agency/<state>/<unit>) or a broker (spiffe://<domain>/broker/<name>)")]
+    #[error(
+        "`{0}` is not an identity of an agency (spiffe://<domain>/agency/<state>/<unit>) or a broker (spiffe://<domain>/broker/<name>)"
+    )]
     Spiffe(String),
     /// Not a version 7 UUID.
     #[error("`{0}` is not a notice id: it must be a version 7 UUID (RFC 9562)")]
     Notice(String),
     /// A digest or key id of the wrong length or alphabet.
     #[error("`{value}` is not {expected} hexadecimal bytes")]
-    Hex { /// What was given.
-        value: String, /// How many bytes there should be.
-        expected: usize },
+    Hex {
+        /// What was given.
+        value: String,
+        /// How many bytes there should be.
+        expected: usize,
+    },
     /// A byte sequence of the wrong length.
     #[error("got {got} bytes where {expected} are needed")]
-    Length { /// Bytes needed.
-        expected: usize, /// Bytes given.
-        got: usize },
+    Length {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
     /// Not a time that RFC 3339 can write.
     #[error("`{0}` is not a time: write RFC 3339 in UTC, such as 2026-03-01T12:00:00Z")]
     Time(String),
@@ -72,6 +89,8 @@ macro_rules! string_serde {
         }
     };
 }
+
+use string_serde;
 
 /// A State (ISO 3166-1 alpha-3) or an organisation (ICAO Doc 9303-3) in upper case, such as `FRA` or `XPO`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,90 +264,6 @@ impl fmt::Debug for TrustDomain {
 
 string_serde!(TrustDomain);
 
-/// What a certificate says its holder is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// An agency node.
-    Agency(AgencyId),
-    /// A broker.
-    Broker(BrokerName),
-}
-
-/// The identity in the URI SAN of an X.509-SVID: `spiffe://<trust-domain>/agency/fra/ncb` or `…/broker/<name>`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpiffeId {
-    /// The exchange the holder belongs to.
-    pub trust_domain: TrustDomain,
-    /// Who the holder is in it.
-    pub role: Role,
-}
-
-impl SpiffeId {
-    /// The identity of an agency.
-    #[must_use]
-    pub fn agency(trust_domain: TrustDomain, agency: AgencyId) -> Self {
-        Self { trust_domain, role: Role::Agency(agency) }
-    }
-
-    /// The identity of a broker.
-    #[must_use]
-    pub fn broker(trust_domain: TrustDomain, broker: BrokerName) -> Self {
-        Self { trust_domain, role: Role::Broker(broker) }
-    }
-
-    /// The agency, if this is one.
-    #[must_use]
-    pub fn as_agency(&self) -> Option<&AgencyId> {
-        match &self.role {
-            Role::Agency(agency) => Some(agency),
-            Role::Broker(_) => None,
-        }
-    }
-
-    /// The broker, if this is one.
-    #[must_use]
-    pub fn as_broker(&self) -> Option<&BrokerName> {
-        match &self.role {
-            Role::Agency(_) => None,
-            Role::Broker(broker) => Some(broker),
-        }
-    }
-}
-
-impl FromStr for SpiffeId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let bad = || IdError::Spiffe(excerpt(text));
-        let rest = text.strip_prefix("spiffe://").ok_or_else(bad)?;
-        let (domain, path) = rest.split_once('/').ok_or_else(bad)?;
-        let (kind, name) = path.split_once('/').ok_or_else(bad)?;
-        let role = match kind {
-            "agency" => Role::Agency(name.parse().map_err(|_| bad())?),
-            "broker" => Role::Broker(name.parse().map_err(|_| bad())?),
-            _ => return Err(bad()),
-        };
-        Ok(Self { trust_domain: domain.parse()?, role })
-    }
-}
-
-impl fmt::Display for SpiffeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.role {
-            Role::Agency(agency) => write!(f, "spiffe://{}/agency/{agency}", self.trust_domain),
-            Role::Broker(broker) => write!(f, "spiffe://{}/broker/{broker}", self.trust_domain),
-        }
-    }
-}
-
-impl fmt::Debug for SpiffeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-string_serde!(SpiffeId);
-
 /// A notice's identity: a version 7 UUID (RFC 9562 section 5.7), so ids sort by the time they were made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NoticeId([u8; 16]);
@@ -345,7 +280,8 @@ impl NoticeId {
     /// # Errors
     /// [`IdError::Length`] or [`IdError::Notice`] where the bytes are not a version 7 UUID.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, IdError> {
-        let bytes: [u8; 16] = bytes.try_into().map_err(|_| IdError::Length { expected: 16, got: bytes.len() })?;
+        let bytes: [u8; 16] =
+            bytes.try_into().map_err(|_| IdError::Length { expected: 16, got: bytes.len() })?;
         let id = uuid::Uuid::from_bytes(bytes);
         if id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122 {
             Ok(Self(bytes))
@@ -551,7 +487,9 @@ mod tests {
         for good in ["fra/ncb", "xpo/general-secretariat", "ken/immigration", "tur/border"] {
             assert_eq!(good.parse::<AgencyId>().unwrap().to_string(), good);
         }
-        for bad in ["", "fra", "FRA/ncb", "fra/", "fra/NCB", "zzz/ncb", "fra/a/b", "fra/-x", "fra/1x", "../ncb"] {
+        for bad in
+            ["", "fra", "FRA/ncb", "fra/", "fra/NCB", "zzz/ncb", "fra/a/b", "fra/-x", "fra/1x", "../ncb"]
+        {
             assert!(bad.parse::<AgencyId>().is_err(), "`{bad}` was taken for an agency");
         }
         assert_eq!("tur/border".parse::<AgencyId>().unwrap().state(), "TUR".parse().unwrap());

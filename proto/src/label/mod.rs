@@ -5,12 +5,16 @@
 //! networks or directories: [`may_access`] is the one place where it is decided who may see what, and sender,
 //! broker and recipient all call it.
 
+mod decision;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+pub use decision::{Clearance, Denial, may_access};
 
 use crate::id::State;
 
@@ -25,10 +29,14 @@ pub const SET_ENTRIES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LabelError {
     /// Not a classification.
-    #[error("`{0}` is not a classification: use UNMARKED, UNCLASSIFIED, RESTRICTED, CONFIDENTIAL, SECRET or TOP SECRET")]
+    #[error(
+        "`{0}` is not a classification: use UNMARKED, UNCLASSIFIED, RESTRICTED, CONFIDENTIAL, SECRET or TOP SECRET"
+    )]
     Classification(String),
     /// Not a policy, compartment or affiliation name.
-    #[error("`{0}` is not a name: use 1 to 64 of A-Z, a-z, 0-9, `.`, `-` and `_`, beginning with a letter or digit")]
+    #[error(
+        "`{0}` is not a name: use 1 to 64 of A-Z, a-z, 0-9, `.`, `-` and `_`, beginning with a letter or digit"
+    )]
     Name(String),
     /// A compartment that would read as another segment of the banner.
     #[error("`{0}` cannot be a compartment: it is a handling instruction")]
@@ -70,8 +78,14 @@ pub enum Classification {
 
 impl Classification {
     /// All of them, lowest first.
-    pub const ALL: [Self; 6] =
-        [Self::Unmarked, Self::Unclassified, Self::Restricted, Self::Confidential, Self::Secret, Self::TopSecret];
+    pub const ALL: [Self; 6] = [
+        Self::Unmarked,
+        Self::Unclassified,
+        Self::Restricted,
+        Self::Confidential,
+        Self::Secret,
+        Self::TopSecret,
+    ];
 
     /// The word in a banner.
     #[must_use]
@@ -235,7 +249,8 @@ impl FromStr for Handling {
         let words = text.strip_prefix("H3(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(bad)?;
         let plain = |c: char| !c.is_control() && !matches!(c, '/' | '(' | ')');
         let trimmed = words.trim() == words;
-        if words.is_empty() || words.len() > HANDLING_TEXT_BYTES_MAX || !trimmed || !words.chars().all(plain) {
+        if words.is_empty() || words.len() > HANDLING_TEXT_BYTES_MAX || !trimmed || !words.chars().all(plain)
+        {
             return Err(bad());
         }
         Ok(Self::Text(words.into()))
@@ -393,97 +408,6 @@ impl fmt::Debug for Label {
     }
 }
 
-/// What an agency may see, under one policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clearance {
-    /// The policy that gives the rest its meaning.
-    pub policy: PolicyId,
-    /// Every classification held. X.501 lists them; holding a higher one does not imply a lower.
-    pub class_list: BTreeSet<Classification>,
-    /// Compartments held.
-    pub compartments: BTreeSet<Compartment>,
-    /// Own State code and organisations.
-    pub affiliations: BTreeSet<Affiliation>,
-}
-
-impl Clearance {
-    /// # Errors
-    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`].
-    pub fn check_sizes(&self) -> Result<(), LabelError> {
-        check_size("compartments", self.compartments.len())?;
-        check_size("affiliations", self.affiliations.len())
-    }
-}
-
-impl fmt::Display for Clearance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", joined(&self.class_list, ", "))?;
-        if !self.compartments.is_empty() {
-            write!(f, "; compartments {}", joined(&self.compartments, ", "))?;
-        }
-        write!(f, "; affiliations {}", joined(&self.affiliations, ", "))
-    }
-}
-
-/// Why content may not be seen: which rule failed, what was held and what was needed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Denial {
-    /// Label and clearance mean different things: a mistake of administration, not a decision.
-    #[error("the label is of policy {label} and the clearance of policy {clearance}: they cannot be compared")]
-    Policy {
-        /// The label's policy.
-        label: PolicyId,
-        /// The clearance's policy.
-        clearance: PolicyId,
-    },
-    /// The classification is not in the class list.
-    #[error("classification {needed} is needed; held: {}", list(held))]
-    Classification {
-        /// The label's classification.
-        needed: Classification,
-        /// The class list.
-        held: BTreeSet<Classification>,
-    },
-    /// Compartments are missing.
-    #[error("compartments {} are needed and not held", list(missing))]
-    Compartments {
-        /// Those needed and not held.
-        missing: BTreeSet<Compartment>,
-    },
-    /// None of the affiliations is among those it may be released to.
-    #[error("releasable to {} only; affiliations held: {}", list(releasable_to), list(held))]
-    Releasability {
-        /// To whom it may be released.
-        releasable_to: BTreeSet<Affiliation>,
-        /// The affiliations held.
-        held: BTreeSet<Affiliation>,
-    },
-}
-
-/// The access decision: may someone with `clearance` see content marked `label`?
-///
-/// # Errors
-/// The first rule that fails, in the order policy, classification, compartments, releasability.
-pub fn may_access(clearance: &Clearance, label: &Label) -> Result<(), Denial> {
-    if clearance.policy != label.policy {
-        return Err(Denial::Policy { label: label.policy.clone(), clearance: clearance.policy.clone() });
-    }
-    if !clearance.class_list.contains(&label.classification) {
-        return Err(Denial::Classification { needed: label.classification, held: clearance.class_list.clone() });
-    }
-    if !label.compartments.is_subset(&clearance.compartments) {
-        let missing = label.compartments.difference(&clearance.compartments).cloned().collect();
-        return Err(Denial::Compartments { missing });
-    }
-    if !label.releasable_to.is_empty() && label.releasable_to.is_disjoint(&clearance.affiliations) {
-        return Err(Denial::Releasability {
-            releasable_to: label.releasable_to.clone(),
-            held: clearance.affiliations.clone(),
-        });
-    }
-    Ok(())
-}
-
 /// How a releasability list with nobody on it is written. It is not a name ([`is_name`] refuses it), so no
 /// clearance can hold it.
 const NOBODY: &str = "(nobody)";
@@ -583,8 +507,14 @@ mod tests {
     fn g03_each_rule_denies_by_name() {
         let kenya = cleared(&Classification::ALL, &["ALPHA"], &["KEN"]);
         assert_eq!(may_access(&kenya, &banner("SECRET//ALPHA//REL TO FRA, KEN")), Ok(()));
-        assert!(matches!(may_access(&kenya, &banner("SECRET//ALPHA/BRAVO")), Err(Denial::Compartments { .. })));
-        assert!(matches!(may_access(&kenya, &banner("SECRET//REL TO FRA")), Err(Denial::Releasability { .. })));
+        assert!(matches!(
+            may_access(&kenya, &banner("SECRET//ALPHA/BRAVO")),
+            Err(Denial::Compartments { .. })
+        ));
+        assert!(matches!(
+            may_access(&kenya, &banner("SECRET//REL TO FRA")),
+            Err(Denial::Releasability { .. })
+        ));
         let other = Label::plain("other.example".parse().unwrap(), Classification::Unmarked);
         assert!(matches!(may_access(&kenya, &other), Err(Denial::Policy { .. })));
     }
@@ -602,7 +532,12 @@ mod tests {
 
     fn any_label() -> impl Strategy<Value = Label> {
         let names = |all: &'static [&'static str]| btree_set(prop::sample::select(all), 0..3);
-        (0..6_usize, names(&["ALPHA", "BRAVO", "C1"]), names(&["FRA", "KEN", "XPO", "NATO"]), names(&["ORCON", "H1", "H3(x y)"]))
+        (
+            0..6_usize,
+            names(&["ALPHA", "BRAVO", "C1"]),
+            names(&["FRA", "KEN", "XPO", "NATO"]),
+            names(&["ORCON", "H1", "H3(x y)"]),
+        )
             .prop_map(|(class, compartments, releasable, handling)| Label {
                 policy: policy(),
                 classification: Classification::ALL[class],

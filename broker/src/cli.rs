@@ -1,0 +1,258 @@
+//! The command line.
+//!
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or the configuration has mistakes.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigError, LOG_DEFAULT, LogFormat};
+use crate::server::{self, Broker, NodeFiles, Status};
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_MISTAKES: u8 = 2;
+/// How long the process waits for its threads after the broker has stopped.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+
+/// The exchange operator's node of a Valise exchange: stores and forwards envelopes it cannot read.
+#[derive(Debug, Parser)]
+#[command(name = "valise-broker", version, propagate_version = true)]
+pub struct Cli {
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker; SIGTERM stops it in order, SIGHUP reads certificate, revocation lists and directory again
+    Run(ConfigFile),
+    /// Check a configuration and the files it names, and tell everything that is wrong
+    CheckConfig(ConfigFile),
+    /// Show how a running broker is
+    Status {
+        /// Its configuration file
+        #[arg(long, env = "VALISE_BROKER_CONFIG", value_name = "FILE", required_unless_present = "socket")]
+        config: Option<PathBuf>,
+        /// Its status socket
+        #[arg(long, value_name = "SOCKET")]
+        socket: Option<PathBuf>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(long, env = "VALISE_BROKER_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How a command ended, where not well.
+enum Ended {
+    /// Refused or failed.
+    Failed(anyhow::Error),
+    /// The command or the configuration has mistakes, all of them.
+    Mistakes(anyhow::Error, Vec<String>),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+type Outcome = Result<(), Ended>;
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { json, command } = Cli::parse();
+    let ended = match command {
+        Command::Run(ConfigFile { config }) => run(&config),
+        Command::CheckConfig(ConfigFile { config }) => check_config(&config, json),
+        Command::Status { config, socket } => status(config.as_deref(), socket, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "valise-broker", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    let (error, mistakes, code) = match ended {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Ended::Failed(error)) => (error, Vec::new(), EXIT_FAILED),
+        Err(Ended::Mistakes(error, mistakes)) => (error, mistakes, EXIT_MISTAKES),
+    };
+    if json {
+        println!("{}", json!({ "error": { "message": format!("{error}"), "mistakes": mistakes } }));
+    } else {
+        eprintln!("valise-broker: {error}");
+    }
+    ExitCode::from(code)
+}
+
+fn read_config(path: &Path) -> Result<Config, Ended> {
+    Config::read(path).map_err(|error| match &error {
+        ConfigError::Mistakes { mistakes, .. } => {
+            let mistakes = mistakes.clone();
+            Ended::Mistakes(error.into(), mistakes)
+        }
+        ConfigError::File { .. } => Ended::Failed(error.into()),
+    })
+}
+
+fn run(path: &Path) -> Outcome {
+    let config = read_config(path)?;
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(config));
+    // What hangs, hangs on a disk that does not answer; nothing durable is lost by not waiting for it.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    outcome
+}
+
+/// Runs until a signal says stop, or the store fails.
+async fn serve(config: Config) -> Outcome {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let broker = Broker::start(config).await?;
+    let failure = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            failure = broker.failed() => break Some(failure),
+            _ = hang_up.recv() => match broker.reload().await {
+                Ok(()) => tracing::info!("the files were read again"),
+                Err(error) => tracing::error!(%error, "what was in force stays in force"),
+            },
+        }
+    };
+    tracing::info!("the broker is stopping");
+    broker.stop().await;
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(failure.into()),
+    }
+}
+
+fn check_config(path: &Path, json: bool) -> Outcome {
+    let config = read_config(path)?;
+    let files = server::check(&config).map_err(|error| {
+        let problems = error.problems.iter().map(ToString::to_string).collect();
+        Ended::Mistakes(error.into(), problems)
+    })?;
+    let NodeFiles { credentials, receipt_key, directory, anchors, .. } = &files;
+    if json {
+        let lists = anchors.revocations().iter();
+        let summary = json!({
+            "identity": credentials.identity(),
+            "listen": config.listen,
+            "data": config.data,
+            "status_socket": config.status_socket,
+            "certificate_expires_at": credentials.not_after(),
+            "receipt_key": receipt_key.key_id(),
+            "directory": { "version": directory.version(), "expires_at": directory.content().expires_at },
+            "revocation_lists": lists
+                .map(|list| json!({ "issuer": list.issuer, "next_update": list.next_update }))
+                .collect::<Vec<_>>(),
+        });
+        println!("{summary}");
+        return Ok(());
+    }
+    println!("The configuration is in order.");
+    println!("  identity     {}", credentials.identity());
+    println!("  listen       {}", config.listen);
+    println!("  data folder  {}", config.data.display());
+    println!("  certificate  until {}", credentials.not_after());
+    println!("  receipt key  {}", receipt_key.key_id());
+    println!("  directory    version {}, until {}", directory.version(), directory.content().expires_at);
+    for list in anchors.revocations() {
+        println!("  revocations  of {}, until {}", list.issuer, list.next_update);
+    }
+    Ok(())
+}
+
+fn status(config: Option<&Path>, socket: Option<PathBuf>, json: bool) -> Outcome {
+    let socket = match (socket, config) {
+        (Some(socket), _) => socket,
+        (None, Some(config)) => read_config(config)?.status_socket,
+        (None, None) => {
+            return Err(Ended::Failed(anyhow!("name the broker: --config FILE or --socket SOCKET")));
+        }
+    };
+    let status = server::ask(&socket)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{}", render(&status));
+    }
+    Ok(())
+}
+
+fn render(status: &Status) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "  {name:<12} {value}");
+    };
+    line("identity", status.identity.to_string());
+    line("version", status.version.clone());
+    line("listen", status.listen.to_string());
+    line("up", duration(Duration::from_secs(status.uptime_seconds)));
+    line("certificate", format!("until {}", status.certificate_expires_at));
+    let directory = &status.directory;
+    line(
+        "directory",
+        format!(
+            "version {}, {} agencies, until {}",
+            directory.version, directory.agencies, directory.expires_at
+        ),
+    );
+    for list in &status.revocation_lists {
+        line(
+            "revocations",
+            format!("of {}, number {}, until {}", list.issuer, list.number, list.next_update),
+        );
+    }
+    line("sessions", status.sessions.to_string());
+    line("log", format!("{} entries", status.log_entries));
+    let commits = &status.commits;
+    line(
+        "commits",
+        format!("{} groups, {} operations, {} syncs", commits.groups, commits.operations, commits.syncs),
+    );
+    if status.queues.is_empty() {
+        line("queues", "all empty".to_owned());
+    }
+    for queue in &status.queues {
+        line("queue", format!("{} {}: {}", queue.agency, queue.precedence, queue.items));
+    }
+    if let Some(failure) = &status.failure {
+        line("FAILED", failure.clone());
+    }
+    out
+}
+
+fn duration(up: Duration) -> String {
+    let minutes = up.as_secs() / 60;
+    let (days, hours, minutes) = (minutes / (24 * 60), minutes / 60 % 24, minutes % 60);
+    format!("{days} d {hours} h {minutes} min")
+}

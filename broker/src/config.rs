@@ -1,0 +1,424 @@
+//! The broker's configuration: typed values, defaults as constants, and every mistake told at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+use valise_proto::wire::limits::Limits as WireLimits;
+
+use crate::core::CoreLimits;
+use crate::folder;
+
+/// Longest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
+/// Default of `log`.
+pub const LOG_DEFAULT: &str = "info";
+/// Default of `reload_seconds`.
+pub const RELOAD_SECONDS_DEFAULT: u64 = 2;
+/// Name of the status socket in the data folder, unless `status_socket` names another.
+pub const STATUS_SOCKET_NAME: &str = "status.sock";
+/// Name of the certificate chain that [`Config::new`] looks for.
+pub const CERTIFICATES_NAME: &str = "tls.crt";
+/// Name of the TLS key that [`Config::new`] looks for.
+pub const TLS_KEY_NAME: &str = "tls.key";
+/// Name of the receipt key that [`Config::new`] looks for.
+pub const RECEIPT_KEY_NAME: &str = "receipt.key";
+/// Name of the roots of trust that [`Config::new`] looks for.
+pub const TRUST_NAME: &str = "trust.pem";
+/// Name of the directory in the publication folder.
+pub const DIRECTORY_NAME: &str = "directory.valise";
+/// Name of the revocation lists in the publication folder.
+pub const CRLS_NAME: &str = "crls.pem";
+/// Longest path of a Unix socket on Linux (`sun_path`, without its terminator), in bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Smallest `envelope_bytes_max`: below it hardly a header and its key wraps fit.
+const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
+/// Default of `intake_bytes_max`.
+const INTAKE_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
+/// Largest `intake_bytes_max`.
+const INTAKE_BYTES_MAX: usize = 16 * 1024 * 1024 * 1024;
+
+/// The configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: cannot read this file: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Mistakes in it, all of them.
+    #[error("{}: {} to mend:\n  {}", path.display(), count(.mistakes.len()), .mistakes.join("\n  "))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// One sentence each.
+        mistakes: Vec<String>,
+    },
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a broker runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Its data folder; made where there is none.
+    pub data: PathBuf,
+    /// The Unix socket of `valise-broker status`.
+    pub status_socket: PathBuf,
+    /// Its certificate chain, PEM, leaf first.
+    pub certificates: PathBuf,
+    /// The leaf's private key, PKCS#8 PEM.
+    pub tls_key: PathBuf,
+    /// The Ed25519 key its receipts are signed with, PKCS#8 PEM.
+    pub receipt_key: PathBuf,
+    /// The authority's roots of trust.
+    pub trust: PathBuf,
+    /// The folder the authority publishes to: [`DIRECTORY_NAME`] and [`CRLS_NAME`].
+    pub publication: PathBuf,
+    /// Which log lines are written, in the syntax of tracing's `EnvFilter`.
+    pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+    /// How often certificates and publication are looked at for changes.
+    pub reload_interval: Duration,
+    /// Limits and times.
+    pub limits: Limits,
+}
+
+/// Limits and times; each has a bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What agents are told: at most the protocol's.
+    pub wire: WireLimits,
+    /// The core's own.
+    pub core: CoreLimits,
+    /// Connections of all agencies together.
+    pub connections_max: usize,
+    /// From the first packet to the end of the TLS handshake, and from there to `Hello`.
+    pub handshake_timeout: Duration,
+    /// Silence after which a connection is given up.
+    pub idle_timeout: Duration,
+    /// How long a session is given to end once it has been told to.
+    pub goodbye_timeout: Duration,
+    /// Bytes of envelopes between the socket and the disk, of all agencies together.
+    pub intake_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wire: WireLimits::DEFAULT,
+            core: CoreLimits::default(),
+            connections_max: 1024,
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            goodbye_timeout: Duration::from_secs(2),
+            intake_bytes_max: INTAKE_BYTES_DEFAULT,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults for a broker that listens on `listen`, keeps its data in `data`, finds its certificate, keys and
+    /// roots of trust under their usual names in `identity`, and what the authority published in `publication`.
+    pub fn new(
+        listen: SocketAddr,
+        data: impl Into<PathBuf>,
+        identity: impl AsRef<Path>,
+        publication: impl Into<PathBuf>,
+    ) -> Self {
+        let (data, identity) = (data.into(), identity.as_ref());
+        Self {
+            listen,
+            status_socket: data.join(STATUS_SOCKET_NAME),
+            data,
+            certificates: identity.join(CERTIFICATES_NAME),
+            tls_key: identity.join(TLS_KEY_NAME),
+            receipt_key: identity.join(RECEIPT_KEY_NAME),
+            trust: identity.join(TRUST_NAME),
+            publication: publication.into(),
+            log: LOG_DEFAULT.to_owned(),
+            log_format: LogFormat::default(),
+            reload_interval: Duration::from_secs(RELOAD_SECONDS_DEFAULT),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads a configuration file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = folder::read_text(path, CONFIG_BYTES_MAX);
+        let text = text.map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new("")))
+            .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    }
+
+    /// The published directory.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.publication.join(DIRECTORY_NAME)
+    }
+
+    /// The published revocation lists.
+    #[must_use]
+    pub fn crls(&self) -> PathBuf {
+        self.publication.join(CRLS_NAME)
+    }
+
+    /// Limits and times of the transport.
+    #[must_use]
+    pub fn transport_options(&self) -> valise_transport::Options {
+        valise_transport::Options {
+            handshake_timeout: self.limits.handshake_timeout,
+            idle_timeout: self.limits.idle_timeout,
+            keep_alive: self.limits.idle_timeout / 3,
+            connections_max: self.limits.connections_max,
+            ..valise_transport::Options::default()
+        }
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<String>> {
+        let mut values = toml::from_str(text).map_err(|error: toml::de::Error| vec![error.to_string()])?;
+        let mut mistakes = Vec::new();
+        let limits = take_limits(&mut values, &mut mistakes);
+        let mut table = Table::new("", values, &mut mistakes);
+        let listen = table.required("listen", "\"[::]:4433\"").and_then(|text| table.listen(&text));
+        let mut path = |key, example| table.required(key, example).map(|text| folder.join(text));
+        let data = path("data", "\"data\"");
+        let certificates = path("certificates", "\"tls.crt\"");
+        let tls_key = path("tls_key", "\"tls.key\"");
+        let receipt_key = path("receipt_key", "\"receipt.key\"");
+        let trust = path("trust", "\"trust.pem\"");
+        let publication = path("publication", "\"publication\"");
+        let status_socket = table.text("status_socket").map(|text| folder.join(text));
+        let status_socket = status_socket.or_else(|| data.as_ref().map(|data| data.join(STATUS_SOCKET_NAME)));
+        table.check_socket(status_socket.as_deref());
+        let log = table.log();
+        let log_format = table.log_format();
+        let reload_interval = table.seconds("reload_seconds", RELOAD_SECONDS_DEFAULT, (1, 3600));
+        table.finish();
+        // `None` stands for a mistake that was told.
+        let config = (|| {
+            Some(Self {
+                listen: listen?,
+                data: data?,
+                status_socket: status_socket?,
+                certificates: certificates?,
+                tls_key: tls_key?,
+                receipt_key: receipt_key?,
+                trust: trust?,
+                publication: publication?,
+                log,
+                log_format,
+                reload_interval,
+                limits,
+            })
+        })();
+        config.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+    }
+}
+
+fn take_limits(values: &mut toml::Table, mistakes: &mut Vec<String>) -> Limits {
+    let table = match values.remove("limits") {
+        None => toml::Table::new(),
+        Some(toml::Value::Table(table)) => table,
+        Some(other) => {
+            mistakes
+                .push(format!("`limits`: {other} is not a table; write [limits] and the limits below it"));
+            toml::Table::new()
+        }
+    };
+    let mut table = Table::new("limits.", table, mistakes);
+    let protocol = WireLimits::DEFAULT;
+    let limits = Limits::default();
+    let clock_ahead = protocol.clock_ahead_max.as_secs();
+    let days_max = protocol.lifetime_max.as_secs() / DAY_SECONDS;
+    let envelope_bytes_max = table.number(
+        "envelope_bytes_max",
+        protocol.envelope_bytes_max,
+        (ENVELOPE_BYTES_MIN, protocol.envelope_bytes_max),
+    );
+    let mut up_to = |key, max| table.number(key, max, (1, max));
+    let wire = WireLimits {
+        envelope_bytes_max,
+        recipients_max: up_to("recipients_max", protocol.recipients_max),
+        portions_max: up_to("portions_max", protocol.portions_max),
+        unacknowledged_max: up_to("unacknowledged_max", protocol.unacknowledged_max),
+        in_flight_max: up_to("in_flight_max", protocol.in_flight_max),
+        clock_ahead_max: table.seconds("clock_ahead_seconds_max", clock_ahead, (0, clock_ahead)),
+        lifetime_max: table.seconds("lifetime_days_max", days_max, (1, days_max)) * DAY_SECONDS_U32,
+    };
+    let core = CoreLimits {
+        connections_per_agency_max: table.number(
+            "connections_per_agency_max",
+            limits.core.connections_per_agency_max,
+            (1, 64),
+        ),
+        load_items_max: limits.core.load_items_max,
+        sweep_interval: table.seconds("sweep_seconds", limits.core.sweep_interval.as_secs(), (1, 3600)),
+    };
+    let limits = Limits {
+        wire,
+        core,
+        connections_max: table.number("connections_max", limits.connections_max, (1, 100_000)),
+        handshake_timeout: table.seconds("handshake_seconds", limits.handshake_timeout.as_secs(), (1, 60)),
+        idle_timeout: table.seconds("idle_seconds", limits.idle_timeout.as_secs(), (3, 600)),
+        goodbye_timeout: table.seconds("goodbye_seconds", limits.goodbye_timeout.as_secs(), (1, 60)),
+        intake_bytes_max: table.number(
+            "intake_bytes_max",
+            limits.intake_bytes_max,
+            // At least one envelope, or none could be taken.
+            (envelope_bytes_max, INTAKE_BYTES_MAX),
+        ),
+    };
+    table.finish();
+    limits
+}
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+const DAY_SECONDS_U32: u32 = 24 * 60 * 60;
+
+/// A table of the file: each setting is taken out of it, and what is left over is a mistake.
+struct Table<'m> {
+    /// What stands before its keys in messages.
+    prefix: &'static str,
+    values: toml::Table,
+    known: Vec<&'static str>,
+    mistakes: &'m mut Vec<String>,
+}
+
+impl<'m> Table<'m> {
+    fn new(prefix: &'static str, values: toml::Table, mistakes: &'m mut Vec<String>) -> Self {
+        Self { prefix, values, known: Vec::new(), mistakes }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<toml::Value> {
+        self.known.push(key);
+        self.values.remove(key)
+    }
+
+    fn mistake(&mut self, key: &str, problem: impl fmt::Display) {
+        self.mistakes.push(format!("`{}{key}`: {problem}", self.prefix));
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.take(key)?;
+        let text = value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        if text.is_none() {
+            self.mistake(key, format!("{value} is not a text; write {key} = \"…\""));
+        }
+        text
+    }
+
+    fn required(&mut self, key: &'static str, example: &str) -> Option<String> {
+        if !self.values.contains_key(key) {
+            self.mistake(key, format!("is missing; write for example {key} = {example}"));
+        }
+        self.text(key)
+    }
+
+    fn listen(&mut self, text: &str) -> Option<SocketAddr> {
+        let addr = text.parse().ok();
+        if addr.is_none() {
+            self.mistake(
+                "listen",
+                format!("`{text}` is not an address and a port, such as [::]:4433 or 192.0.2.1:4433"),
+            );
+        }
+        addr
+    }
+
+    fn check_socket(&mut self, socket: Option<&Path>) {
+        let len = socket.map_or(0, |socket| socket.as_os_str().len());
+        if len > SOCKET_PATH_BYTES_MAX {
+            let problem = format!(
+                "its path has {len} bytes; a Unix socket's may have {SOCKET_PATH_BYTES_MAX}: set a shorter one"
+            );
+            self.mistake("status_socket", problem);
+        }
+    }
+
+    fn log(&mut self) -> String {
+        let Some(log) = self.text("log") else { return LOG_DEFAULT.to_owned() };
+        if let Err(error) = tracing_subscriber::EnvFilter::from_str(&log) {
+            self.mistake(
+                "log",
+                format!("`{log}` is not a filter such as info or valise_broker=debug: {error}"),
+            );
+        }
+        log
+    }
+
+    fn log_format(&mut self) -> LogFormat {
+        let Some(word) = self.text("log_format") else { return LogFormat::default() };
+        let found = [LogFormat::Text, LogFormat::Json].into_iter().find(|format| format.as_str() == word);
+        found.unwrap_or_else(|| {
+            self.mistake("log_format", format!("`{word}` is neither text nor json"));
+            LogFormat::default()
+        })
+    }
+
+    fn number(&mut self, key: &'static str, default: usize, (min, max): (usize, usize)) -> usize {
+        let Some(value) = self.take(key) else { return default };
+        let found = value.as_integer().and_then(|number| usize::try_from(number).ok());
+        found.filter(|number| (min..=max).contains(number)).unwrap_or_else(|| {
+            self.mistake(key, format!("{value} is not a whole number from {min} to {max}"));
+            default
+        })
+    }
+
+    fn seconds(&mut self, key: &'static str, default: u64, (min, max): (u64, u64)) -> Duration {
+        let small = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let number = self.number(key, small(default), (small(min), small(max)));
+        Duration::from_secs(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+
+    fn finish(self) {
+        let Self { prefix, values, known, mistakes } = self;
+        for key in values.keys() {
+            mistakes.push(format!("`{prefix}{key}` is not a setting: use {}", known.join(", ")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

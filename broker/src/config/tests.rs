@@ -1,0 +1,127 @@
+//! Every setting, and every mistake.
+
+use super::*;
+
+const GOOD: &str = "listen = '[::1]:4433'\ndata = 'data'\ncertificates = 'tls.crt'\ntls_key = 'tls.key'\n\
+    receipt_key = '/keys/receipt.key'\ntrust = 'trust.pem'\npublication = 'published'\n";
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    Config::parse(text, Path::new("/etc/valise"))
+}
+
+#[test]
+fn what_is_required_is_enough_and_paths_are_relative_to_the_file() {
+    let config = parse(GOOD).unwrap();
+    let mut expected = Config::new(
+        "[::1]:4433".parse().unwrap(),
+        "/etc/valise/data",
+        "/etc/valise",
+        "/etc/valise/published",
+    );
+    expected.receipt_key = "/keys/receipt.key".into();
+    assert_eq!(config, expected);
+    assert_eq!(config.status_socket, Path::new("/etc/valise/data/status.sock"));
+    assert_eq!(config.directory(), Path::new("/etc/valise/published/directory.valise"));
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let text = "listen = 'here'\ndata = 3\ntls_key = ''\ncolour = 1\nlog = 'a=b=c'\nlog_format = 'xml'\n\
+        reload_seconds = 0\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
+        unacknowledged_max = 1025\nin_flight_max = 'many'\nclock_ahead_seconds_max = 301\nlifetime_days_max = 367\n\
+        connections_per_agency_max = 0\nconnections_max = 0\nhandshake_seconds = 61\nidle_seconds = 1\n\
+        goodbye_seconds = 0\nintake_bytes_max = 1\nsweep_seconds = -1\nspeed = 9\n";
+    let mistakes = parse(text).unwrap_err();
+    let keys = [
+        "listen",
+        "data",
+        "certificates",
+        "tls_key",
+        "receipt_key",
+        "trust",
+        "publication",
+        "colour",
+        "log",
+        "log_format",
+        "reload_seconds",
+        "limits.envelope_bytes_max",
+        "limits.recipients_max",
+        "limits.portions_max",
+        "limits.unacknowledged_max",
+        "limits.in_flight_max",
+        "limits.clock_ahead_seconds_max",
+        "limits.lifetime_days_max",
+        "limits.connections_per_agency_max",
+        "limits.connections_max",
+        "limits.handshake_seconds",
+        "limits.idle_seconds",
+        "limits.goodbye_seconds",
+        "limits.intake_bytes_max",
+        "limits.sweep_seconds",
+        "limits.speed",
+    ];
+    for key in keys {
+        let told = mistakes.iter().filter(|sentence| sentence.starts_with(&format!("`{key}`"))).count();
+        assert_eq!(told, 1, "`{key}` should be told once: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), keys.len(), "{mistakes:#?}");
+}
+
+#[test]
+fn every_setting_is_read() {
+    let text = format!(
+        "status_socket = 's'\nlog = 'debug'\nlog_format = 'json'\nreload_seconds = 7\n{GOOD}[limits]\n\
+         envelope_bytes_max = 8192\nrecipients_max = 2\nportions_max = 3\nunacknowledged_max = 4\nin_flight_max = 5\n\
+         clock_ahead_seconds_max = 6\nlifetime_days_max = 7\nconnections_per_agency_max = 8\nconnections_max = 9\n\
+         handshake_seconds = 10\nidle_seconds = 11\ngoodbye_seconds = 12\nintake_bytes_max = 8192\nsweep_seconds = 13\n"
+    );
+    let config = parse(&text).unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(config.status_socket, Path::new("/etc/valise/s"));
+    assert_eq!(
+        (config.log.as_str(), config.log_format, config.reload_interval),
+        ("debug", LogFormat::Json, seconds(7))
+    );
+    let expected = Limits {
+        wire: WireLimits {
+            envelope_bytes_max: 8192,
+            recipients_max: 2,
+            portions_max: 3,
+            unacknowledged_max: 4,
+            in_flight_max: 5,
+            clock_ahead_max: seconds(6),
+            lifetime_max: seconds(7 * DAY_SECONDS),
+        },
+        core: CoreLimits {
+            connections_per_agency_max: 8,
+            sweep_interval: seconds(13),
+            ..CoreLimits::default()
+        },
+        connections_max: 9,
+        handshake_timeout: seconds(10),
+        idle_timeout: seconds(11),
+        goodbye_timeout: seconds(12),
+        intake_bytes_max: 8192,
+    };
+    assert_eq!(config.limits, expected);
+}
+
+#[test]
+fn room_for_less_than_one_envelope_is_a_mistake() {
+    let mistakes = parse(&format!("{GOOD}[limits]\nintake_bytes_max = 1000000\n")).unwrap_err();
+    assert!(mistakes[0].contains("1048576"), "{mistakes:?}");
+    assert!(
+        parse(&format!("{GOOD}[limits]\nenvelope_bytes_max = 500000\nintake_bytes_max = 1000000\n")).is_ok()
+    );
+}
+
+#[test]
+fn a_socket_path_that_no_kernel_takes_is_a_mistake() {
+    let mistakes = parse(&format!("status_socket = '/{}'\n{GOOD}", "s".repeat(107))).unwrap_err();
+    assert!(mistakes[0].contains("status_socket") && mistakes[0].contains("107"), "{mistakes:?}");
+}
+
+#[test]
+fn text_that_is_not_toml_is_told_with_its_place() {
+    assert!(parse("listen = ").unwrap_err()[0].contains("line 1"));
+}

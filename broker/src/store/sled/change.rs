@@ -1,0 +1,196 @@
+//! What a batch of operations does to the keys. It follows from the batch and the state alone.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use valise_proto::crypto::sha256;
+use valise_proto::envelope::Precedence;
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::log::{Entry, EntryKind};
+use valise_proto::wire::session::Cursor;
+
+use super::super::keys::{self, CHUNK_BYTES_MAX};
+use super::super::record::{Counters, NoticeRecord, QueueRecord};
+use super::super::{Acceptance, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
+use super::{corrupt, failed};
+
+/// A batch under way: what it has changed so far is seen by what follows in it.
+pub(super) struct Change<'a> {
+    db: &'a sled::Db,
+    counters: Counters,
+    /// What is only written: bodies, log entries.
+    batch: sled::Batch,
+    /// What is also read: notices, queues, due times.
+    staged: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(db: &'a sled::Db, counters: Counters) -> Self {
+        Self { db, counters, batch: sled::Batch::default(), staged: HashMap::new() }
+    }
+
+    /// The writes, and the counters after them; `before` are those kept at present.
+    pub(super) fn finish(self, before: Counters) -> (sled::Batch, Counters) {
+        let Self { mut batch, counters, staged, .. } = self;
+        for (key, value) in staged {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        if counters != before {
+            batch.insert(keys::COUNTERS, counters.encode());
+        }
+        (batch, counters)
+    }
+
+    pub(super) fn apply(&mut self, operation: &Operation) -> Result<Outcome, StoreError> {
+        match operation {
+            Operation::Accept(acceptance) => self.accept(acceptance),
+            Operation::Acknowledge { agency, precedence, cursors } => {
+                for cursor in cursors {
+                    self.acknowledge(agency, *precedence, *cursor)?;
+                }
+                Ok(Outcome::Done)
+            }
+            Operation::Expire { notice_id, at, receipts } => self.expire(notice_id, *at, receipts),
+            Operation::Forget { notice_id } => self.forget(notice_id),
+        }
+    }
+
+    fn accept(&mut self, acceptance: &Acceptance) -> Result<Outcome, StoreError> {
+        if let Some(known) = self.notice(&acceptance.notice_id)? {
+            return Ok(if known.header_digest == acceptance.header_digest {
+                Outcome::Duplicate { receipt: known.receipt }
+            } else {
+                Outcome::Conflict
+            });
+        }
+        let cursor = self.next_cursor();
+        let mut chunks = 0;
+        for chunk in acceptance.envelope.chunks(CHUNK_BYTES_MAX) {
+            self.batch.insert(keys::chunk(cursor, chunks), chunk);
+            // An envelope has at most 1 MiB, so at most 205 chunks.
+            chunks += 1;
+        }
+        for recipient in &acceptance.recipients {
+            let record = QueueRecord::Notice(acceptance.notice_id);
+            self.put(keys::item(recipient, acceptance.precedence, cursor), record.encode());
+        }
+        let record = NoticeRecord {
+            header_digest: acceptance.header_digest,
+            cursor,
+            chunks,
+            precedence: acceptance.precedence,
+            expires_at: acceptance.expires_at,
+            originator: acceptance.originator.clone(),
+            receipt: acceptance.receipt.clone(),
+            undelivered: acceptance.recipients.clone(),
+        };
+        self.put(keys::notice(&acceptance.notice_id), record.encode());
+        self.put(keys::due(acceptance.expires_at, &acceptance.notice_id), Vec::new());
+        self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
+        Ok(Outcome::Accepted)
+    }
+
+    fn acknowledge(
+        &mut self,
+        agency: &AgencyId,
+        precedence: Precedence,
+        cursor: Cursor,
+    ) -> Result<(), StoreError> {
+        let key = keys::item(agency, precedence, cursor);
+        let Some(value) = self.get(&key)? else { return Ok(()) };
+        let record = QueueRecord::decode(&value).ok_or_else(|| corrupt(&key, "not a queue record"))?;
+        self.remove(key);
+        match record {
+            QueueRecord::Receipt(_) => Ok(()),
+            QueueRecord::Notice(id) => {
+                let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
+                notice.undelivered.retain(|recipient| recipient != agency);
+                if notice.undelivered.is_empty() {
+                    self.finish_notice(&id, &notice);
+                }
+                self.put(keys::notice(&id), notice.encode());
+                Ok(())
+            }
+        }
+    }
+
+    fn expire(
+        &mut self,
+        id: &NoticeId,
+        at: Timestamp,
+        receipts: &[(AgencyId, Bytes)],
+    ) -> Result<Outcome, StoreError> {
+        let Some(mut notice) = self.notice(id)? else { return Ok(Outcome::Done) };
+        if notice.undelivered.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let late = std::mem::take(&mut notice.undelivered);
+        for recipient in &late {
+            self.remove(keys::item(recipient, notice.precedence, notice.cursor));
+        }
+        self.finish_notice(id, &notice);
+        // Whoever acknowledged after the receipts were made did fetch it; nothing else may be stated.
+        for (_, receipt) in receipts.iter().filter(|(recipient, _)| late.contains(recipient)) {
+            let cursor = self.next_cursor();
+            let record = QueueRecord::Receipt(receipt.clone());
+            self.put(keys::item(&notice.originator, Precedence::Routine, cursor), record.encode());
+            self.log(EntryKind::Expired, &notice, receipt, at);
+        }
+        self.put(keys::notice(id), notice.encode());
+        Ok(Outcome::Done)
+    }
+
+    fn forget(&mut self, id: &NoticeId) -> Result<Outcome, StoreError> {
+        let Some(notice) = self.notice(id)? else { return Ok(Outcome::Done) };
+        if notice.undelivered.is_empty() {
+            self.remove(keys::notice(id));
+            self.remove(keys::due(notice.expires_at.plus(REMEMBER_AFTER_EXPIRY), id));
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn log(&mut self, kind: EntryKind, notice: &NoticeRecord, receipt: &[u8], at: Timestamp) {
+        let entry =
+            Entry { kind, header_digest: notice.header_digest, receipt_digest: sha256(&[receipt]), at };
+        self.batch.insert(keys::log(self.counters.log_len), entry.encode().as_slice());
+        self.counters.log_len += 1;
+    }
+
+    fn next_cursor(&mut self) -> Cursor {
+        self.counters.last_cursor += 1;
+        Cursor::new(self.counters.last_cursor)
+    }
+
+    /// Nobody waits for the notice any more: its body goes, its id is remembered a while longer.
+    fn finish_notice(&mut self, id: &NoticeId, notice: &NoticeRecord) {
+        for number in 0..notice.chunks {
+            self.batch.remove(keys::chunk(notice.cursor, number));
+        }
+        self.remove(keys::due(notice.expires_at, id));
+        self.put(keys::due(notice.expires_at.plus(REMEMBER_AFTER_EXPIRY), id), Vec::new());
+    }
+
+    fn notice(&self, id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
+        let key = keys::notice(id);
+        let Some(value) = self.get(&key)? else { return Ok(None) };
+        NoticeRecord::decode(&value).map(Some).ok_or_else(|| corrupt(&key, "not a notice record"))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(staged) = self.staged.get(key) {
+            return Ok(staged.clone());
+        }
+        Ok(self.db.get(key).map_err(failed)?.map(|value| value.to_vec()))
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.staged.insert(key, Some(value));
+    }
+
+    fn remove(&mut self, key: Vec<u8>) {
+        self.staged.insert(key, None);
+    }
+}

@@ -1,0 +1,169 @@
+//! The store on sled 0.34. The only module that names it: [`change`] says what a batch does, [`read`] what is kept.
+
+mod change;
+mod read;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use change::Change;
+pub use read::Reader;
+
+use super::keys;
+use super::record::Counters;
+use super::{Operation, Outcome, Store, StoreError};
+
+/// The format of the data folder.
+const FORMAT: u32 = 1;
+/// Memory for pages, in bytes.
+const CACHE_BYTES: u64 = 256 * 1024 * 1024;
+/// How long sled is given to let go of its file: after a store is closed its threads hold it for a moment more.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+
+/// The writing side.
+#[derive(Debug)]
+pub struct SledStore {
+    db: sled::Db,
+    counters: Counters,
+    /// A handle of our own to sled's file: what fdatasync is called on.
+    file: File,
+    durable: Arc<AtomicU64>,
+    lease: Lease,
+}
+
+/// The lock on the data folder, held until the last side of the store is dropped.
+#[derive(Clone, Debug)]
+struct Lease {
+    _lock: Arc<File>,
+}
+
+impl SledStore {
+    /// Opens the store in `folder`, making it where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the folder is as it was.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.display().to_string();
+        let unusable = |problem: String| StoreError::Open { path: path.clone(), problem };
+        let io = |error: std::io::Error| unusable(error.to_string());
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        let lease = lock(folder, &path)?;
+        let store = folder.join("store");
+        let db = open_sled(&store).map_err(|error| unusable(error.to_string()))?;
+        let counters = read_format(&db, &path)?;
+        let file = File::open(store.join("db")).map_err(io)?;
+        let mut opened = Self { db, counters, file, durable: Arc::new(AtomicU64::new(0)), lease };
+        opened.make_durable()?;
+        // The names of the files, and of the folder itself, must be as durable as what is in them.
+        for made in [store.as_path(), folder] {
+            File::open(made).and_then(|dir| dir.sync_all()).map_err(io)?;
+        }
+        File::open(store.join("conf")).and_then(|conf| conf.sync_all()).map_err(io)?;
+        Ok(opened)
+    }
+
+    /// A reader of this store.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.db.clone(), Arc::clone(&self.durable), self.lease.clone())
+    }
+}
+
+fn lock(folder: &Path, path: &str) -> Result<Lease, StoreError> {
+    let unusable =
+        |error: std::io::Error| StoreError::Open { path: path.to_owned(), problem: error.to_string() };
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let lock = options.open(folder.join("lock")).map_err(unusable)?;
+    lock.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
+        fs::TryLockError::Error(error) => unusable(error),
+    })?;
+    Ok(Lease { _lock: Arc::new(lock) })
+}
+
+/// Our own lock is held, so a lock of sled's can only be one that is about to be let go.
+fn open_sled(store: &Path) -> sled::Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(store)
+        .mode(sled::Mode::HighThroughput)
+        .cache_capacity(CACHE_BYTES)
+        // The committer flushes when there is something to flush.
+        .flush_every_ms(None);
+    let deadline = Instant::now() + LET_GO_MAX;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("acquire lock") && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn read_format(db: &sled::Db, path: &str) -> Result<Counters, StoreError> {
+    match db.get(keys::FORMAT).map_err(failed)? {
+        None if db.is_empty() => {
+            let mut batch = sled::Batch::default();
+            batch.insert(keys::FORMAT, &FORMAT.to_be_bytes());
+            batch.insert(keys::COUNTERS, Counters::default().encode());
+            db.apply_batch(batch).map_err(failed)?;
+            Ok(Counters::default())
+        }
+        Some(format) if format.as_ref() == FORMAT.to_be_bytes() => {
+            let value = db.get(keys::COUNTERS).map_err(failed)?;
+            let counters = value.as_ref().and_then(|value| Counters::decode(value));
+            counters.ok_or_else(|| corrupt(keys::COUNTERS, "missing or of the wrong length"))
+        }
+        other => Err(StoreError::Format {
+            path: path.to_owned(),
+            got: format_name(other.as_deref()),
+            known: FORMAT,
+        }),
+    }
+}
+
+fn format_name(value: Option<&[u8]>) -> String {
+    match value.map(|value| (value, <[u8; 4]>::try_from(value))) {
+        None => "none".to_owned(),
+        Some((_, Ok(number))) => u32::from_be_bytes(number).to_string(),
+        Some((value, Err(_))) => format!("0x{}", hex(value)),
+    }
+}
+
+impl Store for SledStore {
+    fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, StoreError> {
+        let mut change = Change::new(&self.db, self.counters);
+        let outcomes = batch.iter().map(|operation| change.apply(operation)).collect::<Result<_, _>>()?;
+        let (batch, counters) = change.finish(self.counters);
+        self.db.apply_batch(batch).map_err(failed)?;
+        self.counters = counters;
+        Ok(outcomes)
+    }
+
+    fn make_durable(&mut self) -> Result<(), StoreError> {
+        self.db.flush().map_err(failed)?;
+        self.file.sync_data().map_err(|error| StoreError::Failed(error.to_string()))?;
+        // Only now may readers see it: what they read is spoken of.
+        self.durable.store(self.counters.last_cursor, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn failed(error: sled::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn corrupt(key: &[u8], problem: &str) -> StoreError {
+    StoreError::Corrupt { key: hex(key), problem: problem.to_owned() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

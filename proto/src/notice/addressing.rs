@@ -1,0 +1,352 @@
+//! Who is to be told (S/RES/2396, paragraph 3): computed from the content, not typed.
+//!
+//! Source, destination and transit States of the movements and every citizenship of every SUBJECT, each by its
+//! contact point in the directory; INTERPOL where the notice is shared with it; and whom the author adds. The own
+//! State is left out, and so are the States of the omissions. A State that could not be told and is not left out is a
+//! mistake: nobody is forgotten silently.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Notice;
+use super::mistake::Mistake;
+use super::part::{Content, LocalId};
+use super::person::PersonRole;
+use super::validate::is_addressed_by_paragraph_3;
+use super::written::OmissionReason;
+use crate::directory::{AgencyStatus, Directory};
+use crate::id::{AgencyId, State};
+
+/// INTERPOL's code in ICAO Doc 9303-3, by which its contact point is found.
+const INTERPOL: &str = "XPO";
+
+/// Why an agency is addressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A movement begins in its State.
+    Source,
+    /// A movement ends in its State.
+    Destination,
+    /// A movement passes through its State.
+    Transit,
+    /// A SUBJECT is a citizen of its State.
+    Citizenship(LocalId),
+    /// The notice is shared with INTERPOL.
+    Interpol,
+    /// The author names it.
+    Named,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source of the movement"),
+            Self::Destination => f.write_str("destination of the movement"),
+            Self::Transit => f.write_str("transit of the movement"),
+            Self::Citizenship(person) => write!(f, "citizenship of {person}"),
+            Self::Interpol => f.write_str("shared with INTERPOL"),
+            Self::Named => f.write_str("named by the author"),
+        }
+    }
+}
+
+/// An agency that is to be told, and every reason why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// Who.
+    pub agency: AgencyId,
+    /// Why; at least one.
+    pub reasons: Vec<Reason>,
+}
+
+impl Notice {
+    /// Who is to be told, in the order of their ids, seen from agency `own` by `directory`. Whether the agencies the
+    /// author names are in the directory is not decided here.
+    ///
+    /// # Errors
+    /// Every [`Mistake`]: States without a contact point and without an omission, and omissions of States that
+    /// nobody would have told.
+    pub fn addressees(&self, own: &AgencyId, directory: &Directory) -> Result<Vec<Addressee>, Vec<Mistake>> {
+        let named_states = self.paragraph_3(own.state());
+        let mut book =
+            AddressBook { notice: self, directory, agencies: BTreeMap::new(), mistakes: Vec::new() };
+        for (state, reasons) in &named_states {
+            book.address_state(*state, reasons);
+        }
+        book.check_omissions(own.state(), &named_states);
+        if self.share_with_interpol {
+            book.address_interpol(own);
+        }
+        for (index, agency) in self.recipients.iter().enumerate() {
+            if agency == own {
+                let rule = "this is the agency that sends; it is no recipient of its own notice";
+                book.note(&format!("recipients[{index}]"), agency, rule);
+            }
+            book.add(agency, Reason::Named);
+        }
+        if !book.mistakes.is_empty() {
+            return Err(book.mistakes);
+        }
+        let addressee =
+            |(agency, reasons): (&AgencyId, Vec<Reason>)| Addressee { agency: agency.clone(), reasons };
+        Ok(book.agencies.into_iter().map(addressee).collect())
+    }
+
+    /// The States that paragraph 3 names, but for the own one, each with why.
+    fn paragraph_3(&self, own: State) -> BTreeMap<State, Vec<Reason>> {
+        let mut states: BTreeMap<State, Vec<Reason>> = BTreeMap::new();
+        if !is_addressed_by_paragraph_3(self.kind) {
+            return states;
+        }
+        let mut add = |state: State, reason: Reason| {
+            if state != own {
+                let reasons = states.entry(state).or_default();
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        };
+        for part in &self.parts {
+            match (&part.content, &part.id) {
+                (Content::Movement(movement), _) => {
+                    movement.source.into_iter().for_each(|country| add(country.state(), Reason::Source));
+                    movement
+                        .destination
+                        .into_iter()
+                        .for_each(|country| add(country.state(), Reason::Destination));
+                    movement.transit.iter().for_each(|country| add(country.state(), Reason::Transit));
+                }
+                (Content::Person(person), Some(id)) if person.role == PersonRole::Subject => {
+                    let states = person.citizenships.iter().filter_map(|citizenship| citizenship.state());
+                    states.for_each(|state| add(state, Reason::Citizenship(id.clone())));
+                }
+                (
+                    Content::Person(_)
+                    | Content::Custody(_)
+                    | Content::Grounds(_)
+                    | Content::Remark(_)
+                    | Content::Biometric(_)
+                    | Content::Response(_)
+                    | Content::Correction(_)
+                    | Content::Withdrawal(_)
+                    | Content::Receipt(_),
+                    _,
+                ) => {}
+            }
+        }
+        states
+    }
+}
+
+/// The agencies to be told, as they are found.
+struct AddressBook<'a> {
+    notice: &'a Notice,
+    directory: &'a Directory,
+    agencies: BTreeMap<&'a AgencyId, Vec<Reason>>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> AddressBook<'a> {
+    fn note(&mut self, path: &str, value: impl ToString, rule: &str) {
+        self.mistakes.push(Mistake::new(path, value, rule));
+    }
+
+    fn add(&mut self, agency: &'a AgencyId, reason: Reason) {
+        self.agencies.entry(agency).or_default().push(reason);
+    }
+
+    /// The contact point, if it takes part at present; otherwise why there is none.
+    fn contact_point(&self, state: State) -> Result<&'a AgencyId, String> {
+        let directory = self.directory;
+        let version = directory.version();
+        let agency = directory.contact_point(state);
+        let agency = agency.ok_or_else(|| {
+            format!("no agency of {state} is a contact point in directory version {version}")
+        })?;
+        match directory.agency(agency).map(|entry| entry.status) {
+            Some(AgencyStatus::Active) => Ok(agency),
+            Some(AgencyStatus::Suspended) | None => Err(format!(
+                "the contact point of {state}, {agency}, is suspended in directory version {version}"
+            )),
+        }
+    }
+
+    fn address_state(&mut self, state: State, reasons: &[Reason]) {
+        if self.notice.omissions.iter().any(|omission| omission.state.state() == state) {
+            return;
+        }
+        match self.contact_point(state) {
+            Ok(agency) => reasons.iter().for_each(|reason| self.add(agency, reason.clone())),
+            Err(why) => {
+                let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+                let rule = format!(
+                    "paragraph 3 names {state} ({}), but {why}; to leave it out, add \
+                     {{\"state\": \"{state}\", \"reason\": \"{}\"}}",
+                    reasons.join("; "),
+                    OmissionReason::NoContactPoint,
+                );
+                self.note("omissions", "", &rule);
+            }
+        }
+    }
+
+    fn check_omissions(&mut self, own: State, named: &BTreeMap<State, Vec<Reason>>) {
+        let notice = self.notice;
+        for (index, omission) in notice.omissions.iter().enumerate() {
+            let state = omission.state.state();
+            if !named.contains_key(&state) {
+                let why = if state == own {
+                    "it is this agency's own State"
+                } else {
+                    "nothing in the notice names it"
+                };
+                let rule = format!("paragraph 3 does not address {state}: {why}; take the omission off");
+                self.note(&format!("omissions[{index}].state"), state, &rule);
+            } else if omission.reason == OmissionReason::NoContactPoint
+                && let Ok(agency) = self.contact_point(state)
+            {
+                let rule = format!(
+                    "{agency} is the contact point of {state}; take the omission off, or give its true reason"
+                );
+                self.note(&format!("omissions[{index}].reason"), omission.reason, &rule);
+            }
+        }
+    }
+
+    fn address_interpol(&mut self, own: &AgencyId) {
+        let Ok(interpol) = INTERPOL.parse::<State>() else { return };
+        if own.state() == interpol {
+            return;
+        }
+        match self.contact_point(interpol) {
+            Ok(agency) => self.add(agency, Reason::Interpol),
+            Err(why) => {
+                self.note("share_with_interpol", true, &format!("{why}; take it off, or ask the authority"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{directory, notice};
+    use super::*;
+
+    fn told(notice: &Notice, directory: &Directory) -> Vec<(String, Vec<String>)> {
+        let addressees = notice.addressees(&"ken/ncb".parse().unwrap(), directory).unwrap();
+        let plain =
+            |to: Addressee| (to.agency.to_string(), to.reasons.iter().map(ToString::to_string).collect());
+        addressees.into_iter().map(plain).collect()
+    }
+
+    fn mistakes(notice: &Notice, directory: &Directory) -> Vec<String> {
+        let mistakes = notice.addressees(&"ken/ncb".parse().unwrap(), directory).unwrap_err();
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_state_of_paragraph_3_is_told_once_with_every_reason() {
+        let told = told(&notice(|_| {}), &directory(&[]));
+        let reasons = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let expected = [
+            ("fra/ncb".to_owned(), reasons(&["destination of the movement", "citizenship of p1"])),
+            ("tur/border".to_owned(), reasons(&["transit of the movement"])),
+            ("xpo/general-secretariat".to_owned(), reasons(&["shared with INTERPOL"])),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_state_without_a_contact_point_is_a_mistake_that_shows_the_omission() {
+        let notice = notice(|json| json["omissions"] = serde_json::json!([]));
+        let mistakes = mistakes(&notice, &directory(&[]));
+        assert_eq!(mistakes.len(), 1);
+        for words in ["names TUN (citizenship of p1)", r#"{"state": "TUN", "reason": "NO_CONTACT_POINT"}"#] {
+            assert!(mistakes[0].contains(words), "{}", mistakes[0]);
+        }
+    }
+
+    #[test]
+    fn an_omission_must_be_needed_and_true() {
+        let directory = directory(&["tun/ncb"]);
+        let claimed = mistakes(&notice(|_| {}), &directory);
+        assert!(
+            claimed[0].starts_with("omissions[0].reason") && claimed[0].contains("tun/ncb"),
+            "{claimed:?}"
+        );
+        let needless = notice(|json| {
+            json["omissions"] = serde_json::json!([
+                { "state": "DEU", "reason": "ONGOING_INVESTIGATION" }, { "state": "KEN", "reason": "HUMAN_RIGHTS" }
+            ]);
+        });
+        let needless = mistakes(&needless, &directory);
+        assert!(needless[0].contains("nothing in the notice names it"), "{needless:?}");
+        assert!(needless[1].contains("own State"), "{needless:?}");
+    }
+
+    #[test]
+    fn a_state_left_out_for_non_refoulement_is_nowhere_among_the_recipients() {
+        let directory = directory(&["tun/ncb"]);
+        let left_out = notice(|json| json["omissions"][0]["reason"] = "NON_REFOULEMENT".into());
+        assert!(told(&left_out, &directory).iter().all(|(agency, _)| !agency.starts_with("tun/")));
+    }
+
+    #[test]
+    fn a_suspended_contact_point_cannot_be_told() {
+        let mut content = directory(&[]).content().clone();
+        content.agencies.get_mut(&"tur/border".parse().unwrap()).unwrap().status = AgencyStatus::Suspended;
+        let mistakes = mistakes(&notice(|_| {}), &super::super::fixture::sign(&content));
+        assert!(mistakes[0].contains("tur/border, is suspended"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn the_author_may_add_recipients_but_not_itself() {
+        let added = notice(|json| json["recipients"] = serde_json::json!(["ken/immigration", "fra/ncb"]));
+        let told = told(&added, &directory(&[]));
+        let fra = told.iter().find(|(agency, _)| agency == "fra/ncb").unwrap();
+        assert_eq!(fra.1.len(), 3);
+        assert!(told.iter().any(|(agency, _)| agency == "ken/immigration"));
+        let oneself = notice(|json| json["recipients"] = serde_json::json!(["ken/ncb"]));
+        assert!(mistakes(&oneself, &directory(&[]))[0].starts_with("recipients[0]: `ken/ncb`"));
+    }
+
+    #[test]
+    fn only_a_subject_has_its_citizenships_told() {
+        let family = notice(|json| {
+            let child = serde_json::json!({ "type": "person", "id": "p2", "role": "CHILD", "citizenships": ["DEU"],
+                "label": "CONFIDENTIAL" });
+            json["parts"].as_array_mut().unwrap().push(child);
+        });
+        assert_eq!(told(&family, &directory(&[])).len(), 3);
+    }
+
+    #[test]
+    fn the_other_examples_are_notices_too() {
+        for (json, agencies) in [
+            (
+                include_str!("../../../deploy/examples/travel.json"),
+                &["tur/border", "xpo/general-secretariat"][..],
+            ),
+            (include_str!("../../../deploy/examples/arrival.json"), &["fra/ncb"]),
+        ] {
+            let policy = super::super::fixture::policy();
+            let now = super::super::fixture::now();
+            let notice = Notice::from_json(json.as_bytes(), &policy, now).unwrap();
+            let told = told(&notice, &directory(&[]));
+            assert_eq!(told.iter().map(|(agency, _)| agency.as_str()).collect::<Vec<_>>(), agencies);
+        }
+    }
+
+    #[test]
+    fn a_withdrawal_goes_to_whom_the_author_names() {
+        let withdrawal = notice(|json| {
+            *json = serde_json::json!({ "kind": "WITHDRAWAL", "precedence": "FLASH", "label": "RESTRICTED",
+                "withdraws": "01890000-0000-7000-8000-000000000000", "recipients": ["fra/ncb"],
+                "parts": [{ "type": "withdrawal", "reason": "Another person of the same name." }] });
+        });
+        assert_eq!(
+            told(&withdrawal, &directory(&[])),
+            [("fra/ncb".to_owned(), vec!["named by the author".to_owned()])]
+        );
+    }
+}

@@ -1,0 +1,378 @@
+//! The rules about a notice as a whole. They work on what could be read, so that one wrong value hides no other
+//! mistake; where a rule needs what could not be read, it says nothing.
+
+use std::collections::BTreeSet;
+
+use crate::envelope::NoticeKind;
+use crate::id::Timestamp;
+use crate::label::Label;
+use crate::notice::mistake::Mistake;
+use crate::notice::movement::{Movement, MovementEvent};
+use crate::notice::part::{Content, LocalId, PartType};
+use crate::notice::person::{NameKind, Person, PersonRole};
+use crate::notice::safeguards;
+use crate::notice::written::{Given, OmissionReason, Written};
+use crate::wire::limits::Limits;
+
+/// What the rules look at, and where they note mistakes.
+pub(in crate::notice) struct Check<'a> {
+    pub(in crate::notice) written: &'a Written,
+    pub(in crate::notice) now: Timestamp,
+    pub(in crate::notice) mistakes: &'a mut Vec<Mistake>,
+}
+
+/// Checks every rule.
+pub(in crate::notice) fn check(written: &Written, now: Timestamp, mistakes: &mut Vec<Mistake>) {
+    let mut check = Check { written, now, mistakes };
+    check.times();
+    check.references();
+    check.labels();
+    check.omissions();
+    if let Some(kind) = written.kind.0 {
+        check.links(kind);
+        check.terms(kind);
+        check.parts_of(kind);
+        check.movements(kind);
+        check.recipients(kind);
+    }
+    for (index, slot) in written.parts.0.iter().enumerate() {
+        let Some(content) = &slot.content else { continue };
+        content.as_movement().into_iter().for_each(|movement| check.journey(index, movement));
+        content.as_person().into_iter().for_each(|person| check.person(index, person));
+    }
+    safeguards::check(&mut check);
+}
+
+/// Whether a notice of this kind opens a matter, so that paragraph 3 says who is to be told.
+pub(in crate::notice) fn opens_matter(kind: NoticeKind) -> Option<MovementEvent> {
+    match kind {
+        NoticeKind::Travel => Some(MovementEvent::Travel),
+        NoticeKind::Arrival => Some(MovementEvent::Arrival),
+        NoticeKind::Deportation => Some(MovementEvent::Deportation),
+        NoticeKind::Response
+        | NoticeKind::Correction
+        | NoticeKind::Withdrawal
+        | NoticeKind::Receipt
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => None,
+    }
+}
+
+/// Whether paragraph 3 says who is to be told: of notices that open a matter, and of what takes their place.
+pub(in crate::notice) fn is_addressed_by_paragraph_3(kind: NoticeKind) -> bool {
+    opens_matter(kind).is_some() || kind == NoticeKind::Correction
+}
+
+/// Why authors cannot write notices of this kind.
+fn not_written(kind: NoticeKind) -> Option<&'static str> {
+    match kind {
+        NoticeKind::Travel
+        | NoticeKind::Arrival
+        | NoticeKind::Deportation
+        | NoticeKind::Response
+        | NoticeKind::Correction
+        | NoticeKind::Withdrawal => None,
+        NoticeKind::Receipt => Some("receipts are issued and signed by nodes; they are not written by hand"),
+        NoticeKind::ReleaseRequest | NoticeKind::ReleaseDecision => {
+            Some("this version does not compose notices of this kind; write a RESPONSE")
+        }
+    }
+}
+
+impl Check<'_> {
+    pub(in crate::notice) fn note(&mut self, path: &str, value: impl ToString, rule: &str) {
+        self.mistakes.push(Mistake::new(path, value, rule));
+    }
+
+    /// The parts that could be read as persons, with their places and ids.
+    pub(in crate::notice) fn persons(&self) -> impl Iterator<Item = (usize, Option<&LocalId>, &Person)> {
+        self.written.parts.0.iter().enumerate().filter_map(|(index, slot)| {
+            let person = slot.content.as_ref().and_then(Content::as_person)?;
+            Some((index, slot.id(), person))
+        })
+    }
+
+    fn count(&self, part_type: PartType) -> usize {
+        self.written.parts.0.iter().filter(|slot| slot.part_type == Some(part_type)).count()
+    }
+
+    fn times(&mut self) {
+        let Written { review_by, respond_by, expires_at, .. } = self.written;
+        let named = [("review_by", review_by), ("respond_by", respond_by), ("expires_at", expires_at)];
+        for (name, time) in named {
+            if let Some(time) = time.value().filter(|time| **time <= self.now) {
+                self.note(
+                    name,
+                    time,
+                    &format!("it has passed (this node's clock: {}); write a later time", self.now),
+                );
+            }
+        }
+        let latest = self.now.plus(Limits::DEFAULT.lifetime_max);
+        if let Some(time) = expires_at.value().filter(|time| **time > latest) {
+            self.note(
+                "expires_at",
+                time,
+                &format!("brokers keep a notice for at most 366 days: until {latest}"),
+            );
+        }
+        if let (Some(respond_by), Some(expires_at)) = (respond_by.value(), expires_at.value())
+            && respond_by > expires_at
+        {
+            self.note(
+                "respond_by",
+                respond_by,
+                &format!("it is after expires_at, {expires_at}; write an earlier time"),
+            );
+        }
+    }
+
+    fn links(&mut self, kind: NoticeKind) {
+        if let Some(rule) = not_written(kind) {
+            self.note("kind", kind, rule);
+            return;
+        }
+        let Written { in_reply_to, supersedes, withdraws, .. } = self.written;
+        for (name, link, of) in [
+            ("in_reply_to", in_reply_to, NoticeKind::Response),
+            ("supersedes", supersedes, NoticeKind::Correction),
+            ("withdraws", withdraws, NoticeKind::Withdrawal),
+        ] {
+            if kind == of && link.is_absent() {
+                self.note(name, "", &format!("missing: a {kind} needs the id of the notice it follows up"));
+            }
+            if let Some(id) = link.value().filter(|_| kind != of) {
+                self.note(name, id, &format!("only a {of} has it, and this is a {kind}; leave it out"));
+            }
+        }
+    }
+
+    /// Whoever is told about a person is told on what basis, what for, and until when.
+    fn terms(&mut self, kind: NoticeKind) {
+        let Written { legal_basis, purpose, review_by, .. } = self.written;
+        let needed = opens_matter(kind).is_some() || self.count(PartType::Person) > 0;
+        let absent = [legal_basis.is_absent(), purpose.is_absent(), review_by.is_absent()];
+        if !needed && absent.iter().all(|absent| *absent) {
+            return;
+        }
+        let why = if needed {
+            format!("missing: a {kind} about persons has legal_basis, purpose and review_by")
+        } else {
+            "missing: legal_basis, purpose and review_by are given together or not at all".to_owned()
+        };
+        let default = safeguards::review_by_default(self);
+        let review = format!("{why}; unless the matter asks for less, write {default}");
+        for (name, absent, rule) in [
+            ("legal_basis", absent[0], &why),
+            ("purpose", absent[1], &why),
+            ("review_by", absent[2], &review),
+        ] {
+            if absent {
+                self.note(name, "", rule);
+            }
+        }
+    }
+
+    /// Which parts a notice of this kind has.
+    fn parts_of(&mut self, kind: NoticeKind) {
+        for (part_type, of) in [
+            (PartType::Response, NoticeKind::Response),
+            (PartType::Correction, NoticeKind::Correction),
+            (PartType::Withdrawal, NoticeKind::Withdrawal),
+        ] {
+            if kind == of && self.count(part_type) == 0 && !self.has_unknown_part() {
+                self.note("parts", "", &format!("a {kind} has a {part_type} part; add one"));
+            }
+            for (index, slot) in self.written.parts.0.iter().enumerate() {
+                if slot.part_type == Some(part_type) && kind != of {
+                    self.note(
+                        &format!("parts[{index}].type"),
+                        part_type,
+                        &format!("only a {of} has such a part"),
+                    );
+                }
+            }
+        }
+        let subject = self.persons().any(|(_, _, person)| person.role == PersonRole::Subject);
+        if opens_matter(kind).is_some() && !subject && !self.has_unread(PartType::Person) {
+            self.note(
+                "parts",
+                "",
+                &format!("a {kind} is about someone: add a person part with the role SUBJECT"),
+            );
+        }
+    }
+
+    /// Whether a part could not be read that may have been of this type.
+    fn has_unread(&self, part_type: PartType) -> bool {
+        self.has_unknown_part() || self.written.parts.0.iter().any(|slot| slot.is_unread(part_type))
+    }
+
+    /// Whether a part's type could not be read, or the parts themselves.
+    fn has_unknown_part(&self) -> bool {
+        self.written.parts.0.is_empty() || self.written.parts.0.iter().any(|slot| slot.part_type.is_none())
+    }
+
+    /// One movement is what the notice is about; others tell of earlier or later ones.
+    fn movements(&mut self, kind: NoticeKind) {
+        let Some(event) = opens_matter(kind) else { return };
+        let mut found = Vec::new();
+        for (index, slot) in self.written.parts.0.iter().enumerate() {
+            let movement = slot.content.as_ref().and_then(Content::as_movement);
+            if let Some(movement) = movement.filter(|movement| movement.event == event) {
+                found.push((index, movement.source.is_some(), movement.destination.is_some()));
+            }
+        }
+        if found.is_empty() && !self.has_unread(PartType::Movement) {
+            self.note("parts", "", &format!("a {kind} has a movement part with the event {event}; add one"));
+        }
+        for (index, has_source, has_destination) in found {
+            let (needs_source, needs_destination) = match event {
+                MovementEvent::Travel => (true, false),
+                MovementEvent::Arrival => (false, true),
+                MovementEvent::Deportation => (true, true),
+            };
+            for (name, missing) in [
+                ("source", needs_source && !has_source),
+                ("destination", needs_destination && !has_destination),
+            ] {
+                if missing {
+                    let rule = format!("missing: paragraph 3 addresses it, so a {kind} names it");
+                    self.note(&format!("parts[{index}].{name}"), "", &rule);
+                }
+            }
+        }
+    }
+
+    /// Where nobody follows from the content, the author names the recipients.
+    fn recipients(&mut self, kind: NoticeKind) {
+        let Written { recipients, share_with_interpol, .. } = self.written;
+        let named = recipients.0.as_ref().is_none_or(|list| !list.is_empty());
+        if not_written(kind).is_none()
+            && !is_addressed_by_paragraph_3(kind)
+            && !named
+            && share_with_interpol.0 == Some(false)
+        {
+            let rule = format!(
+                "paragraph 3 addresses nobody of a {kind}: name those who received the notice it follows"
+            );
+            self.note("recipients", "", &rule);
+        }
+    }
+
+    fn references(&mut self) {
+        let slots = &self.written.parts.0;
+        let mut ids = BTreeSet::new();
+        let mut unreadable = self.has_unknown_part();
+        for (index, slot) in slots.iter().enumerate() {
+            let path = format!("parts[{index}].id");
+            match &slot.id {
+                Some(Some(id)) if !ids.insert(id) => {
+                    self.mistakes.push(Mistake::new(
+                        &path,
+                        id,
+                        "another part has this id; give each its own",
+                    ));
+                }
+                Some(Some(_)) => {}
+                Some(None) if slot.part_type == Some(PartType::Person) => {
+                    unreadable = true;
+                    self.mistakes.push(Mistake::new(&path, "", "missing: a person has an id, such as p1"));
+                }
+                Some(None) => {}
+                None => unreadable = true,
+            }
+        }
+        for (index, slot) in slots.iter().enumerate() {
+            let Some(content) = &slot.content else { continue };
+            let Some(about) = content.about().filter(|_| !unreadable) else { continue };
+            let target = slots.iter().find(|slot| slot.id() == Some(about));
+            let rule = match (target.map(|slot| slot.part_type), content.part_type()) {
+                (None, _) => "no part has this id",
+                (Some(Some(PartType::Person)), _) | (Some(_), PartType::Remark) => continue,
+                (Some(_), _) => "this part is not a person",
+            };
+            self.mistakes.push(Mistake::new(&format!("parts[{index}].about"), about, rule));
+        }
+    }
+
+    fn labels(&mut self) {
+        let default = self.written.label.value();
+        let mut distinct: BTreeSet<&Label> = BTreeSet::new();
+        for (index, slot) in self.written.parts.0.iter().enumerate() {
+            match &slot.label {
+                Some(Some(label)) => {
+                    distinct.insert(label);
+                }
+                Some(None) if self.written.label.is_absent() => {
+                    let rule = "missing: give the part a label, or the notice one that its parts take";
+                    self.mistakes.push(Mistake::new(&format!("parts[{index}].label"), "", rule));
+                }
+                Some(None) => distinct.extend(default),
+                None => {}
+            }
+        }
+        let max = Limits::DEFAULT.portions_max;
+        if distinct.len() > max {
+            let rule = format!(
+                "{} different labels make as many portions; a notice has at most {max}",
+                distinct.len()
+            );
+            self.note("parts", "", &rule);
+        }
+    }
+
+    fn omissions(&mut self) {
+        let Given(Some(omissions)) = &self.written.omissions else { return };
+        for (index, omission) in omissions.iter().enumerate() {
+            if omission.reason == OmissionReason::Other && omission.text.is_none() {
+                let rule = "missing: the reason OTHER is given in words";
+                self.note(&format!("omissions[{index}].text"), "", rule);
+            }
+            if omissions.iter().take(index).any(|earlier| earlier.state == omission.state) {
+                let rule = "this State is left out twice; keep one omission";
+                self.note(&format!("omissions[{index}].state"), omission.state, rule);
+            }
+        }
+    }
+
+    fn journey(&mut self, index: usize, movement: &Movement) {
+        for (at, leg) in movement.legs.iter().enumerate() {
+            if let (Some(departs), Some(arrives)) = (leg.departs, leg.arrives)
+                && arrives.at() < departs.at()
+            {
+                let rule = format!("the leg departs later, at {departs}; put the times right");
+                self.note(&format!("parts[{index}].legs[{at}].arrives"), arrives, &rule);
+            }
+        }
+    }
+
+    fn person(&mut self, index: usize, person: &Person) {
+        let path = |field: &str| format!("parts[{index}].{field}");
+        let is_subject = person.role == PersonRole::Subject;
+        if is_subject && person.names.is_empty() {
+            self.note(&path("names"), "", "missing: a SUBJECT has at least one name");
+        }
+        if is_subject && person.citizenships.is_empty() {
+            let rule = "missing: paragraph 3 addresses every citizenship of a SUBJECT; write XXX where none is known";
+            self.note(&path("citizenships"), "", rule);
+        }
+        if person.names.iter().filter(|name| name.kind == NameKind::Primary).count() > 1 {
+            self.note(&path("names"), "", "two names are PRIMARY; make one an ALIAS");
+        }
+        for (at, name) in person.names.iter().enumerate() {
+            if name.surname.is_none() && name.given_names.is_none() {
+                self.note(&path(&format!("names[{at}]")), "", "write surname, given_names or both");
+            }
+        }
+        for (at, document) in person.documents.iter().enumerate() {
+            if !document.number_agrees() {
+                let rule = "it is not the number in the document's MRZ; compare both with the document";
+                self.note(&path(&format!("documents[{at}].number")), document.number.as_str(), rule);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! The broker of a network.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::Mutex;
+use valise_broker::config::Config;
+use valise_broker::server::{self, Broker, Status};
+
+use super::binaries::binary;
+use super::process::Process;
+use super::spec::Mode;
+use super::{NetworkError, files_below};
+use crate::DEADLINE;
+use crate::relay::Relay;
+use crate::wait::until;
+
+/// Starts, stops, kills and asks the broker.
+#[derive(Debug)]
+pub struct BrokerControl {
+    pub(super) folder: PathBuf,
+    pub(super) mode: Mode,
+    /// Lines that the builder adds to the configuration.
+    pub(super) extra: String,
+    pub(super) node: Mutex<Option<Running>>,
+    /// The relays of the agencies, which follow the broker from address to address.
+    pub(super) relays: std::sync::Mutex<Vec<std::sync::Weak<super::agency::Member>>>,
+}
+
+pub(super) enum Running {
+    InProcess(Broker),
+    Process(Process),
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InProcess(_) => "in this process",
+            Self::Process(_) => "a process",
+        })
+    }
+}
+
+impl BrokerControl {
+    /// Its configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join("broker.toml")
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Every file of its data folder.
+    ///
+    /// # Errors
+    /// [`NetworkError::Io`].
+    pub fn files(&self) -> Result<Vec<PathBuf>, NetworkError> {
+        files_below(&self.data())
+    }
+
+    /// Its process id, where it runs as a process.
+    pub async fn process_id(&self) -> Option<u32> {
+        match self.node.lock().await.as_ref() {
+            Some(Running::Process(process)) => process.id(),
+            Some(Running::InProcess(_)) | None => None,
+        }
+    }
+
+    /// Starts it, on a port of its own; the agencies' relays follow.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn start(&self) -> Result<(), NetworkError> {
+        let mut node = self.node.lock().await;
+        if node.is_some() {
+            return Err(NetworkError::State("the broker runs already".to_owned()));
+        }
+        let addr = free_port()?;
+        self.write_config(addr)?;
+        *node = Some(match self.mode {
+            Mode::InProcess => Running::InProcess(self.start_here().await?),
+            Mode::Process => {
+                let config = self.config_path();
+                let arguments: [&Path; 3] = ["run".as_ref(), "--config".as_ref(), &config];
+                let log = self.folder.join("broker.log");
+                Running::Process(Process::start(&binary("valise-broker")?, &arguments, &log)?)
+            }
+        });
+        drop(node);
+        self.expect_running().await?;
+        self.point_relays(addr);
+        Ok(())
+    }
+
+    async fn start_here(&self) -> Result<Broker, NetworkError> {
+        let failed = NetworkError::start("the broker");
+        let config = Config::read(&self.config_path()).map_err(|error| failed(error.to_string()))?;
+        Broker::start(config).await.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn expect_running(&self) -> Result<(), NetworkError> {
+        until("the broker answering on its socket", DEADLINE, async || {
+            if let Some(Running::Process(process)) = self.node.lock().await.as_mut()
+                && let Some(end) = process.ended()
+            {
+                return Ok(Err(NetworkError::start("the broker")(end)));
+            }
+            self.status().await.map(|_| Ok(()))
+        })
+        .await?
+    }
+
+    fn point_relays(&self, addr: SocketAddr) {
+        let relays = self.relays.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for member in relays.iter().filter_map(std::sync::Weak::upgrade) {
+            let relay: &Relay = &member.relay;
+            relay.set_target(addr);
+        }
+    }
+
+    fn write_config(&self, listen: SocketAddr) -> Result<(), NetworkError> {
+        let text = format!(
+            "listen = \"{listen}\"\ndata = \"data\"\nstatus_socket = \"status.sock\"\ncertificates = \"keys/tls.crt\"\n\
+             tls_key = \"keys/tls.key\"\nreceipt_key = \"keys/receipt.key\"\ntrust = \"keys/trust.pem\"\n\
+             publication = \"published\"\n{}\n",
+            self.extra
+        );
+        let path = self.config_path();
+        std::fs::write(&path, text).map_err(NetworkError::io(&path))
+    }
+
+    /// What `valise-broker status` shows.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn status(&self) -> Result<Status, NetworkError> {
+        let socket = self.folder.join("status.sock");
+        let failed =
+            |problem: &dyn std::fmt::Display| NetworkError::State(format!("the broker's status: {problem}"));
+        let asked = tokio::task::spawn_blocking(move || server::ask(&socket)).await;
+        asked.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+
+    /// Where it listens; `None` while it does not run.
+    pub async fn listen_addr(&self) -> Option<SocketAddr> {
+        self.status().await.ok().map(|status| status.listen)
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn stop(&self) -> Result<(), NetworkError> {
+        match self.node.lock().await.take() {
+            Some(Running::InProcess(broker)) => {
+                broker.stop().await;
+                Ok(())
+            }
+            Some(Running::Process(process)) => process.terminate().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it: `kill -9` for a process; inside this process, everything is dropped at once.
+    pub async fn kill(&self) {
+        match self.node.lock().await.take() {
+            Some(Running::InProcess(broker)) => broker.kill().await,
+            Some(Running::Process(process)) => process.kill().await,
+            None => {}
+        }
+    }
+
+    /// Kills it and starts it again on the same data.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn kill_and_restart(&self) -> Result<(), NetworkError> {
+        self.kill().await;
+        self.start().await
+    }
+
+    /// Has it read what the authority published, and waits until directory `version` is in force.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn reload(&self, version: u64) -> Result<(), NetworkError> {
+        match self.node.lock().await.as_ref() {
+            Some(Running::InProcess(broker)) => {
+                broker.reload().await.map_err(|error| NetworkError::State(error.to_string()))?;
+            }
+            Some(Running::Process(process)) => process.signal(rustix::process::Signal::HUP)?,
+            None => return Ok(()),
+        }
+        Ok(until(&format!("directory version {version} at the broker"), DEADLINE, async || {
+            let status = self.status().await.map_err(|error| error.to_string())?;
+            if status.directory.version >= version {
+                Ok(())
+            } else {
+                Err(format!("version {}", status.directory.version))
+            }
+        })
+        .await?)
+    }
+}
+
+/// A UDP port that was free a moment ago.
+fn free_port() -> Result<SocketAddr, NetworkError> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(NetworkError::io("127.0.0.1"))?;
+    socket.local_addr().map_err(NetworkError::io("127.0.0.1"))
+}

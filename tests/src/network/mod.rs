@@ -1,0 +1,336 @@
+//! A whole exchange: an authority, a broker, agencies, and what stands between them.
+
+mod agency;
+mod binaries;
+mod broker;
+mod error;
+mod process;
+mod spec;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
+use valise_agent::config::Config;
+use valise_agent::enrol;
+use valise_agent::folder::Folder;
+use valise_certs::{Authority, Founding, Passphrase, Profile, RevocationReason};
+use valise_proto::id::{AgencyId, BrokerName, NoticeId, Role, Timestamp};
+use valise_proto::label::Classification;
+
+use self::agency::Member;
+use self::spec::Mode;
+use crate::relay::Relay;
+
+pub use agency::{Agency, is_unknown};
+pub use binaries::{BINARIES_ENV, binary};
+pub use broker::BrokerControl;
+pub use error::NetworkError;
+pub use spec::AgencySpec;
+
+/// The trust domain of every network.
+pub const TRUST_DOMAIN: &str = "exchange.example";
+/// The policy of its labels.
+pub const POLICY: &str = "EXCHANGE-EXAMPLE";
+/// The name of its broker.
+pub const BROKER: &str = "b1";
+/// The passphrase of its authority, which lives as long as the test.
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// A notice that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    id: NoticeId,
+    recipients: Vec<AgencyId>,
+}
+
+impl Sent {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> NoticeId {
+        self.id
+    }
+
+    /// Who receives it.
+    #[must_use]
+    pub fn recipients(&self) -> &[AgencyId] {
+        &self.recipients
+    }
+}
+
+impl From<&Sent> for NoticeId {
+    fn from(sent: &Sent) -> Self {
+        sent.id
+    }
+}
+
+/// Says what a network is to be made of.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkBuilder {
+    agencies: Vec<AgencySpec>,
+    agencies_as: Mode,
+    broker_as: Mode,
+    broker_config: String,
+    seed: u64,
+}
+
+impl NetworkBuilder {
+    /// Adds an agency: an id, or an [`AgencySpec`].
+    #[must_use]
+    pub fn agency(mut self, agency: impl Into<AgencySpec>) -> Self {
+        self.agencies.push(agency.into());
+        self
+    }
+
+    /// Runs the broker as a process of its own.
+    #[must_use]
+    pub fn broker_as_process(mut self) -> Self {
+        self.broker_as = Mode::Process;
+        self
+    }
+
+    /// Runs every agency as a process of its own.
+    #[must_use]
+    pub fn agencies_as_processes(mut self) -> Self {
+        self.agencies_as = Mode::Process;
+        self
+    }
+
+    /// Adds lines to the broker's configuration, such as `[limits]` and what follows it.
+    #[must_use]
+    pub fn broker_config(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.broker_config);
+        self
+    }
+
+    /// Seeds the faults of the relays; the same seed loses the same datagrams.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Makes the authority, enrols and starts everyone, and waits until the running agencies are connected.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn start(self) -> Result<Network, NetworkError> {
+        let temp =
+            tempfile::Builder::new().prefix("valise-").tempdir().map_err(NetworkError::io("a new folder"))?;
+        let broker_folder = temp.path().join("broker");
+        let mut authority = found(temp.path(), &broker_folder)?;
+        let mut members = BTreeMap::new();
+        let mut states = BTreeSet::new();
+        let relay_target = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        for (spec, number) in self.agencies.iter().zip(0_u64..) {
+            let id: AgencyId = spec.id.parse().map_err(NetworkError::value)?;
+            let first = states.insert(id.state());
+            let folder = Folder::new(temp.path().join(spec.id.replace('/', "-")));
+            enrol_agency(&mut authority, &folder, &id, &spec.profile(first)?)?;
+            let relay =
+                Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
+            let config = configure(&folder, &relay)?;
+            let (mode, node) = (self.agencies_as, tokio::sync::Mutex::default());
+            let member = Member { id, spec: spec.clone(), config, relay, mode, node };
+            members.insert(spec.id.clone(), Arc::new(member));
+        }
+        let broker = BrokerControl {
+            folder: broker_folder,
+            mode: self.broker_as,
+            extra: self.broker_config,
+            node: tokio::sync::Mutex::default(),
+            relays: Mutex::new(members.values().map(Arc::downgrade).collect()),
+        };
+        let network = Network { authority: Mutex::new(authority), broker, members, temp };
+        network.publish_files()?;
+        network.broker.start().await?;
+        for spec in self.agencies.iter().filter(|spec| spec.running) {
+            network.agency(&spec.id).start().await?;
+        }
+        for spec in self.agencies.iter().filter(|spec| spec.running) {
+            network.agency(&spec.id).expect_connected().await?;
+        }
+        Ok(network)
+    }
+}
+
+/// A running exchange. Its folder is removed when it is dropped.
+#[derive(Debug)]
+pub struct Network {
+    authority: Mutex<Authority>,
+    broker: BrokerControl,
+    members: BTreeMap<String, Arc<Member>>,
+    temp: TempDir,
+}
+
+impl Network {
+    /// Begins to describe a network.
+    #[must_use]
+    pub fn builder() -> NetworkBuilder {
+        NetworkBuilder::default()
+    }
+
+    /// One of its agencies.
+    #[must_use]
+    pub fn agency<'n>(&'n self, id: &'n str) -> Agency<'n> {
+        Agency { name: id, member: self.members.get(id).map(AsRef::as_ref) }
+    }
+
+    /// Its broker.
+    #[must_use]
+    pub fn broker(&self) -> &BrokerControl {
+        &self.broker
+    }
+
+    /// The folder that holds everything.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Changes what an agency may see, publishes, and waits until the broker goes by it. Returns the directory's version,
+    /// as the calls below do.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn clear(&self, agency: &str, class: Classification) -> Result<u64, NetworkError> {
+        let member = self.member(agency)?;
+        let grant = member.spec.grant(class)?;
+        self.administer(|authority| authority.set_clearance(&member.id, grant)).await
+    }
+
+    /// Suspends an agency, publishes, and waits until the broker goes by it.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn suspend(&self, agency: &str) -> Result<u64, NetworkError> {
+        let member = self.member(agency)?;
+        self.administer(|authority| authority.suspend(&member.id)).await
+    }
+
+    /// Ends a suspension, publishes, and waits until the broker goes by it.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn reinstate(&self, agency: &str) -> Result<u64, NetworkError> {
+        let member = self.member(agency)?;
+        self.administer(|authority| authority.reinstate(&member.id)).await
+    }
+
+    /// Revokes an agency's certificate, publishes, and waits until the broker goes by it.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn revoke(&self, agency: &str) -> Result<u64, NetworkError> {
+        let role = Role::Agency(self.member(agency)?.id.clone());
+        self.administer(|authority| authority.revoke(&role, RevocationReason::KeyCompromise, now())).await
+    }
+
+    /// Publishes, and waits until the broker goes by it.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn publish(&self) -> Result<u64, NetworkError> {
+        let version = self.publish_files()?;
+        self.broker.reload(version).await?;
+        Ok(version)
+    }
+
+    /// Lets the authority change something, then publishes. Returns the directory's version.
+    async fn administer<E: std::fmt::Display>(
+        &self,
+        change: impl FnOnce(&mut Authority) -> Result<(), E>,
+    ) -> Result<u64, NetworkError> {
+        change(&mut self.authority()).map_err(NetworkError::authority)?;
+        self.publish().await
+    }
+
+    fn member(&self, agency: &str) -> Result<&Member, NetworkError> {
+        let member = self.members.get(agency).map(AsRef::as_ref);
+        member.ok_or_else(|| NetworkError::NoSuchAgency(agency.to_owned()))
+    }
+
+    fn authority(&self) -> std::sync::MutexGuard<'_, Authority> {
+        self.authority.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_files(&self) -> Result<u64, NetworkError> {
+        let out = self.broker.folder.join("published");
+        let published = self.authority().publish(&out, now()).map_err(NetworkError::authority)?;
+        Ok(published.version)
+    }
+
+    /// Stops everyone in order.
+    pub async fn stop(&self) {
+        for member in self.members.values() {
+            if let Err(error) = member.stop().await {
+                tracing::warn!(agency = %member.id, %error, "an agency did not stop in order");
+            }
+        }
+        if let Err(error) = self.broker.stop().await {
+            tracing::warn!(%error, "the broker did not stop in order");
+        }
+    }
+}
+
+/// Founds the authority and issues the broker's keys and certificate.
+fn found(folder: &Path, broker: &Path) -> Result<Authority, NetworkError> {
+    let founding = Founding {
+        trust_domain: TRUST_DOMAIN.parse().map_err(NetworkError::value)?,
+        policy: POLICY.parse().map_err(NetworkError::value)?,
+    };
+    let passphrase = Passphrase::new(PASSPHRASE).map_err(NetworkError::authority)?;
+    let authority = Authority::init(&folder.join("ca"), &founding, &passphrase, now());
+    let mut authority = authority.map_err(NetworkError::authority)?;
+    let name: BrokerName = BROKER.parse().map_err(NetworkError::value)?;
+    // Agencies are told of their relay instead.
+    let endpoints = vec!["127.0.0.1:4433".to_owned()];
+    let kit = authority.issue_broker(&name, endpoints, now()).map_err(NetworkError::authority)?;
+    kit.write(&broker.join("keys")).map_err(NetworkError::authority)?;
+    Ok(authority)
+}
+
+/// What otherwise passes by hand: request, bundle, and both fingerprints compared.
+fn enrol_agency(
+    authority: &mut Authority,
+    folder: &Folder,
+    id: &AgencyId,
+    profile: &Profile,
+) -> Result<(), NetworkError> {
+    let trust_domain = TRUST_DOMAIN.parse().map_err(NetworkError::value)?;
+    let request = enrol::init(folder, trust_domain, id.clone(), now())?;
+    let bundle = authority.enrol(&request, profile, now()).map_err(NetworkError::authority)?;
+    enrol::join(folder, &bundle, now())?;
+    Ok(())
+}
+
+/// Writes the node's configuration, by which it reaches the broker through its relay.
+fn configure(folder: &Folder, relay: &Relay) -> Result<Config, NetworkError> {
+    let path = folder.config();
+    let text = format!("[brokers]\n{BROKER} = [\"{}\"]\n", relay.local_addr());
+    std::fs::write(&path, text).map_err(NetworkError::io(&path))?;
+    Config::of_folder(folder.clone()).map_err(NetworkError::value)
+}
+
+/// Every file in and below `folder`.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>, NetworkError> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(NetworkError::io(&folder))? {
+            let path = entry.map_err(NetworkError::io(&folder))?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn now() -> Timestamp {
+    valise_agent::clock::Clock::system().now()
+}

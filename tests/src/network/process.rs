@@ -1,0 +1,72 @@
+//! A node that runs as a process of its own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use super::NetworkError;
+
+/// A child process; it is killed when dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program`; what it writes to standard error is added to `log`.
+    pub(super) fn start(program: &Path, arguments: &[&Path], log: &Path) -> Result<Self, NetworkError> {
+        let stderr = File::options().create(true).append(true).open(log).map_err(NetworkError::io(log))?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(NetworkError::io(program))?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// Its process id, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What it wrote last, once it has ended by itself; `None` while it runs.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(5).collect();
+        Some(format!("it ended with {status}: {}", last.into_iter().rev().collect::<Vec<_>>().join(" / ")))
+    }
+
+    /// `kill -9`; returns when the process is gone.
+    pub(super) async fn kill(mut self) {
+        // It fails only where the process is gone already.
+        let _ = self.child.kill().await;
+    }
+
+    /// Asks it to end in order (SIGTERM) and waits until it has.
+    pub(super) async fn terminate(mut self) -> Result<(), NetworkError> {
+        self.signal(rustix::process::Signal::TERM)?;
+        let ended = tokio::time::timeout(crate::DEADLINE, self.child.wait()).await;
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => {
+                Err(NetworkError::State(format!("a process that was told to stop ended with {status}")))
+            }
+            Ok(Err(source)) => Err(NetworkError::Io { path: self.log.clone(), source }),
+            Err(_) => Err(NetworkError::State("a process that was told to stop did not".to_owned())),
+        }
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), NetworkError> {
+        let gone = || NetworkError::State("the process has ended already".to_owned());
+        let pid = self.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.ok_or_else(gone)?, signal).map_err(|_| gone())
+    }
+}

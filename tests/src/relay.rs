@@ -1,0 +1,310 @@
+//! A UDP relay on loopback that loses, delays, duplicates or cuts off the datagrams of one agency.
+//!
+//! It stands between an agency and the broker, so faults hit real QUIC traffic. Every choice comes from a seed, so that
+//! a run can be repeated. It forwards only between loopback sockets it opened itself.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Largest UDP payload, in bytes.
+const DATAGRAM_BYTES_MAX: usize = 65_527;
+/// Datagrams held back by a delay; beyond it they are lost, as in any queue.
+const DELAYED_MAX: usize = 4096;
+
+/// What befalls each datagram of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Nothing passes.
+    pub cut: bool,
+    /// Datagrams lost, in thousandths.
+    pub loss_permille: u32,
+    /// Datagrams sent twice, in thousandths.
+    pub duplicate_permille: u32,
+    /// How long each datagram is held back.
+    pub delay: Duration,
+}
+
+impl Faults {
+    /// No fault.
+    pub const NONE: Self =
+        Self { cut: false, loss_permille: 0, duplicate_permille: 0, delay: Duration::from_millis(0) };
+    /// Nothing passes.
+    pub const CUT: Self = Self { cut: true, ..Self::NONE };
+}
+
+/// Which way a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the agency to the broker.
+    ToBroker,
+    /// From the broker to the agency.
+    ToAgency,
+}
+
+#[derive(Debug)]
+struct State {
+    target: SocketAddr,
+    to_broker: Faults,
+    to_agency: Faults,
+    random: u64,
+    forwarded: u64,
+    lost: u64,
+}
+
+impl State {
+    /// How often a datagram is to be sent, and how long to hold it back.
+    fn fate(&mut self, direction: Direction) -> (u32, Duration) {
+        let faults = match direction {
+            Direction::ToBroker => self.to_broker,
+            Direction::ToAgency => self.to_agency,
+        };
+        if faults.cut || self.draw() < faults.loss_permille {
+            self.lost += 1;
+            return (0, Duration::ZERO);
+        }
+        self.forwarded += 1;
+        (if self.draw() < faults.duplicate_permille { 2 } else { 1 }, faults.delay)
+    }
+
+    /// A number below 1000, from splitmix64.
+    fn draw(&mut self) -> u32 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((z ^ (z >> 31)) % 1000).unwrap_or_default()
+    }
+}
+
+type Shared = Arc<Mutex<State>>;
+
+fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    // Nothing panics while it holds the lock.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running relay; it ends when dropped.
+#[derive(Debug)]
+pub struct Relay {
+    state: Shared,
+    local_addr: SocketAddr,
+    _stop: DropGuard,
+}
+
+impl Relay {
+    /// Starts a relay to `target`, without faults. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As the operating system says, where no socket can be had.
+    pub async fn start(target: SocketAddr, seed: u64) -> io::Result<Self> {
+        let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let local_addr = front.local_addr()?;
+        let state = State {
+            target,
+            to_broker: Faults::NONE,
+            to_agency: Faults::NONE,
+            random: seed,
+            forwarded: 0,
+            lost: 0,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let stop = CancellationToken::new();
+        let (front, shared, stopped) = (Arc::new(front), Arc::clone(&state), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                ended = forward(front, shared, &stopped) => tracing::warn!(?ended, "a relay ended"),
+            }
+        });
+        Ok(Self { state, local_addr, _stop: stop.drop_guard() })
+    }
+
+    /// Where the agency is to connect.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Sends what comes from now on to another address: the broker restarted elsewhere.
+    pub fn set_target(&self, target: SocketAddr) {
+        lock(&self.state).target = target;
+    }
+
+    /// Sets the faults of one direction.
+    pub fn set_faults(&self, direction: Direction, faults: Faults) {
+        let mut state = lock(&self.state);
+        match direction {
+            Direction::ToBroker => state.to_broker = faults,
+            Direction::ToAgency => state.to_agency = faults,
+        }
+    }
+
+    /// Datagrams passed on and datagrams lost so far.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let state = lock(&self.state);
+        (state.forwarded, state.lost)
+    }
+}
+
+/// One way through the relay: who is sent to, and what is held back on the way.
+#[derive(Clone)]
+struct Lane {
+    state: Shared,
+    direction: Direction,
+    socket: Arc<UdpSocket>,
+    /// The agency, for what goes to it; the broker's address may change.
+    agency: SocketAddr,
+    delayed: mpsc::Sender<(Vec<u8>, Duration)>,
+}
+
+impl Lane {
+    fn open(
+        state: &Shared,
+        direction: Direction,
+        socket: &Arc<UdpSocket>,
+        agency: SocketAddr,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (delayed, to_delay) = mpsc::channel(DELAYED_MAX);
+        let (state, socket) = (Arc::clone(state), Arc::clone(socket));
+        let lane = Self { state, direction, socket, agency, delayed };
+        tokio::spawn(hold_back(lane.clone(), to_delay, stop.clone()));
+        lane
+    }
+
+    async fn pass(&self, datagram: &[u8]) {
+        let (copies, delay) = lock(&self.state).fate(self.direction);
+        for _ in 0..copies {
+            if delay.is_zero() {
+                self.send(datagram).await;
+            } else {
+                // A full queue loses what does not fit.
+                let _ = self.delayed.try_send((datagram.to_vec(), delay));
+            }
+        }
+    }
+
+    async fn send(&self, datagram: &[u8]) {
+        let to = match self.direction {
+            Direction::ToBroker => lock(&self.state).target,
+            Direction::ToAgency => self.agency,
+        };
+        // A datagram that cannot be sent is a datagram lost.
+        let _ = self.socket.send_to(datagram, to).await;
+    }
+}
+
+/// Sends each datagram its delay after it came; they keep their order while the delay stays the same.
+async fn hold_back(lane: Lane, mut queue: mpsc::Receiver<(Vec<u8>, Duration)>, stop: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            () = stop.cancelled() => return,
+            next = queue.recv() => next,
+        };
+        let Some((datagram, delay)) = next else { return };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(delay) => lane.send(&datagram).await,
+        }
+    }
+}
+
+/// Takes what comes from the agency; each of its sockets gets one of its own towards the broker.
+async fn forward(front: Arc<UdpSocket>, state: Shared, stop: &CancellationToken) -> io::Result<()> {
+    let mut upstreams: HashMap<SocketAddr, Lane> = HashMap::new();
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let (len, agency) = front.recv_from(&mut buffer).await?;
+        let lane = match upstreams.entry(agency) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                let back = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+                let home = Lane::open(&state, Direction::ToAgency, &front, agency, stop);
+                tokio::spawn(answer(Arc::clone(&back), home, stop.clone()));
+                new.insert(Lane::open(&state, Direction::ToBroker, &back, agency, stop))
+            }
+        };
+        lane.pass(buffer.get(..len).unwrap_or_default()).await;
+    }
+}
+
+/// Takes what comes back from the broker.
+async fn answer(back: Arc<UdpSocket>, home: Lane, stop: CancellationToken) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let received = tokio::select! {
+            () = stop.cancelled() => return,
+            received = back.recv(&mut buffer) => received,
+        };
+        match received {
+            Ok(len) => home.pass(buffer.get(..len).unwrap_or_default()).await,
+            // While the broker is down the kernel says so here; that is to be expected.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn socket() -> UdpSocket {
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+    }
+
+    async fn hears(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+        let mut buffer = [0; 64];
+        let received = tokio::time::timeout(Duration::from_millis(300), socket.recv_from(&mut buffer)).await;
+        received.ok().map(|received| received.map(|(len, from)| (buffer[..len].to_vec(), from)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn datagrams_pass_both_ways_until_the_relay_is_cut() {
+        let (agency, broker) = (socket().await, socket().await);
+        let relay = Relay::start(broker.local_addr().unwrap(), 1).await.unwrap();
+        agency.send_to(b"there", relay.local_addr()).await.unwrap();
+        let (there, from) = hears(&broker).await.expect("nothing came to the broker");
+        assert_eq!(there, b"there");
+        broker.send_to(b"back", from).await.unwrap();
+        assert_eq!(hears(&agency).await.expect("nothing came back").0, b"back");
+
+        relay.set_faults(Direction::ToBroker, Faults::CUT);
+        agency.send_to(b"lost", relay.local_addr()).await.unwrap();
+        assert!(hears(&broker).await.is_none(), "a cut relay let something pass");
+        broker.send_to(b"still", from).await.unwrap();
+        assert_eq!(hears(&agency).await.expect("the other way was not cut").0, b"still");
+    }
+
+    #[tokio::test]
+    async fn a_relay_follows_the_broker_to_another_address() {
+        let (agency, old, new) = (socket().await, socket().await, socket().await);
+        let relay = Relay::start(old.local_addr().unwrap(), 1).await.unwrap();
+        relay.set_target(new.local_addr().unwrap());
+        agency.send_to(b"x", relay.local_addr()).await.unwrap();
+        assert!(hears(&new).await.is_some(), "nothing came to the new address");
+    }
+
+    #[tokio::test]
+    async fn losses_and_duplicates_come_as_often_as_asked() {
+        let (agency, broker) = (socket().await, socket().await);
+        let relay = Relay::start(broker.local_addr().unwrap(), 7).await.unwrap();
+        relay.set_faults(Direction::ToBroker, Faults { loss_permille: 500, ..Faults::NONE });
+        for _ in 0..200 {
+            agency.send_to(b"x", relay.local_addr()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut came = 0;
+        while hears(&broker).await.is_some() {
+            came += 1;
+        }
+        assert!((40..160).contains(&came), "{came} of 200 passed a relay that loses half");
+    }
+}
