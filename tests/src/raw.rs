@@ -17,6 +17,7 @@ use valise_proto::envelope::{
 };
 use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::label::{Label, LabelError};
+use valise_proto::notice::Notice;
 use valise_proto::receipt::{Receipt, SignedReceipt};
 use valise_proto::wire::limits::{
     DELIVERY_OVERHEAD_BYTES, Limits, PUBLICATION_BYTES_MAX, SUBMITTED_BYTES_MAX,
@@ -66,6 +67,9 @@ pub enum RawError {
     /// It cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Not a notice.
+    #[error("not a notice: {0}")]
+    Content(String),
     /// Not a banner.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -145,6 +149,32 @@ impl Impostor {
             portions: vec![(banner.to_owned(), content.to_vec())],
             recipients: recipients.iter().map(|agency| ((*agency).clone(), vec![0])).collect(),
         }
+    }
+
+    /// The same with real content, such as its recipients' agents would show: portions of `notice`, which every recipient
+    /// gets all the keys to.
+    ///
+    /// # Errors
+    /// [`RawError::Content`].
+    pub fn notice_of(
+        &self,
+        recipients: &[&AgencyId],
+        notice: impl Into<serde_json::Value>,
+    ) -> Result<RawNotice, RawError> {
+        let json = notice.into().to_string();
+        let read = Notice::from_json(json.as_bytes(), &self.directory().content().policy, now());
+        let notice = read.map_err(|mistakes| RawError::Content(format!("{mistakes:?}")))?;
+        let portions: Vec<(String, Vec<u8>)> = notice
+            .portions()
+            .iter()
+            .map(|portion| (portion.label().to_string(), portion.encode().to_vec()))
+            .collect();
+        let mut raw = self.notice(recipients, "UNCLASSIFIED", b"");
+        let all: Vec<usize> = (0..portions.len()).collect();
+        raw.recipients.iter_mut().for_each(|(_, indexes)| indexes.clone_from(&all));
+        raw.draft.kind = notice.kind();
+        raw.portions = portions;
+        Ok(raw)
     }
 
     /// Seals and signs a notice as it is, asking nobody whether that is allowed.

@@ -36,8 +36,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     eprintln!("starting a broker process");
     let network = Network::builder()
-        .agency(AgencySpec::new("ken/ncb").not_running())
+        // In this order, so that the sender's directory lists the recipient.
         .agency(AgencySpec::new("fra/ncb").not_running())
+        .agency(AgencySpec::new("ken/ncb").not_running())
         .broker_as_process();
     let network = network.start().await?;
     let before = network.broker().status().await?.commits;
