@@ -174,12 +174,23 @@ impl Exchange {
     }
 
     pub fn crl(&self) -> Bytes {
+        self.crl_of(1, &[])
+    }
+
+    /// A revocation list with this number, of certificates with these serial numbers.
+    pub fn crl_of(&self, number: u64, revoked: &[u64]) -> Bytes {
+        let entry = |serial: &u64| rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
         let params = rcgen::CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2020, 1, 1),
             next_update: rcgen::date_time_ymd(2100, 1, 1),
-            crl_number: rcgen::SerialNumber::from(1),
+            crl_number: rcgen::SerialNumber::from(number),
             issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
+            revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
         Bytes::copy_from_slice(params.signed_by(&self.authority).unwrap().der())
@@ -214,7 +225,7 @@ impl Exchange {
         let portion = PlainPortion { label, parts: Zeroizing::new(parts.to_vec()) };
         let for_one = |name: &&str| SealFor {
             agency: agency(name),
-            key: self.members[&agency(name)].sealing.public().clone(),
+            key: self.content.agencies[&agency(name)].sealing_keys[0].key.clone(),
             portions: vec![PortionIndex::new(0).unwrap()],
         };
         let recipients: Vec<_> = to.iter().map(for_one).collect();
@@ -250,6 +261,30 @@ impl Exchange {
         };
         receipt.sign(&self.broker_key)
     }
+}
+
+/// A notice as its author writes it: from Kenya's border to France's, to one agency. The person is invented.
+pub fn notice_json(recipient: &str) -> serde_json::Value {
+    serde_json::json!({
+        "kind": "DEPORTATION", "precedence": "PRIORITY", "label": "UNCLASSIFIED",
+        "legal_basis": "Invented Act, section 1", "purpose": "to test", "review_by": "2035-01-01T00:00:00Z",
+        "recipients": [recipient],
+        "parts": [
+            { "type": "movement", "event": "DEPORTATION", "status": "UNDER_WAY",
+              "event_time": "2026-03-01T12:00:00+03:00", "source": "KEN", "destination": "FRA" },
+            { "type": "person", "id": "p1", "role": "SUBJECT", "birth_date": "1988-04-12", "citizenships": ["XXX"],
+              "names": [{ "kind": "PRIMARY", "surname": "EXAMPLE-SPECIMEN", "given_names": "Nobody" }] },
+        ],
+    })
+}
+
+/// The parts of such a notice, encoded as one portion: content that an agent can show.
+pub fn content() -> Vec<u8> {
+    let json = notice_json("fra/ncb").to_string();
+    let notice = valise_proto::notice::Notice::from_json(json.as_bytes(), &policy(), now()).unwrap();
+    let portions = notice.portions();
+    assert_eq!(portions.len(), 1);
+    portions[0].encode().to_vec()
 }
 
 pub fn policy() -> PolicyId {

@@ -1,5 +1,6 @@
 //! A broker of a few lines, so that nodes can be tested over real connections without the real one. It accepts what
-//! verifies, delivers what is permitted, and forgets everything when it is dropped.
+//! verifies, delivers what is permitted, and forgets everything when it is dropped. It can be told to do wrong: to
+//! deliver any bytes ([`Broker::put`]), to say anything ([`Broker::say`]), to lie in its answers ([`Held::lies`]).
 
 #![allow(
     unreachable_pub,
@@ -14,7 +15,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::sync::{broadcast, watch};
 use valise_agent::config::Config;
 use valise_agent::folder::Folder;
 use valise_agent::node::{Node, NodeHandle, NodeOptions};
@@ -25,12 +27,11 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, SpiffeId};
 use valise_proto::label::Classification;
-use valise_proto::receipt::{Receipt, ReceiptKind};
+use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::{Limits, STREAM_OPEN_BYTES_MAX};
 use valise_proto::wire::session::{
-    Ack, Answer, Cursor, Delivery, Item, Publication, Query, SessionFrame, StreamOpen, Submitted, VERSION,
-    Welcome,
+    Ack, Answer, Publication, Query, SessionFrame, StreamOpen, Submitted, VERSION, Welcome,
 };
 use valise_transport::{
     Anchors, Connection, Credentials, FrameReceiver, FrameSender, Options, Server, Transport,
@@ -38,25 +39,38 @@ use valise_transport::{
 
 use crate::fixture::{Exchange, now};
 
+/// Serial number of the broker's certificate.
+pub const BROKER_SERIAL: u64 = 77;
+
+/// A false answer, made of the true one and the broker's key.
+pub type Lie = fn(Receipt, &SigningKey) -> SignedReceipt;
+
 /// What the broker holds and what it is told to do wrong.
 #[derive(Default)]
 pub struct Held {
+    /// How often each notice was accepted.
     pub accepted: BTreeMap<NoticeId, usize>,
-    inbox: BTreeMap<AgencyId, BTreeMap<u64, (Precedence, Envelope)>>,
+    /// What stands where a delivery's item belongs, tag included.
+    inbox: BTreeMap<AgencyId, BTreeMap<u64, (Precedence, Bytes)>>,
     next: u64,
     pub acknowledged: BTreeSet<u64>,
     /// Refuse so many submissions with this first.
     pub refuse: Vec<Refusal>,
     /// Deliver every notice so often.
     pub copies: usize,
+    /// Answer so many submissions with these first, the last one first.
+    pub lies: Vec<Lie>,
+    /// Sessions that were begun.
+    pub sessions: usize,
 }
 
 #[derive(Clone)]
 pub struct Broker {
     pub held: Arc<Mutex<Held>>,
     changed: watch::Sender<u64>,
+    said: broadcast::Sender<SessionFrame>,
     directory: Arc<Mutex<Directory>>,
-    crls: Vec<bytes::Bytes>,
+    crls: Vec<Bytes>,
     key: SigningKey,
     identity: SpiffeId,
     pub addr: SocketAddr,
@@ -74,6 +88,7 @@ impl Broker {
         let broker = Self {
             held: Arc::new(Mutex::new(Held { copies: 1, ..Held::default() })),
             changed: watch::channel(0).0,
+            said: broadcast::channel(16).0,
             directory: Arc::new(Mutex::new(exchange.directory())),
             crls,
             key: exchange.broker_key.clone(),
@@ -92,6 +107,35 @@ impl Broker {
     /// Serves another directory from now on.
     pub fn publish(&self, directory: Directory) {
         *self.directory.lock().unwrap() = directory;
+    }
+
+    /// Says this on every session stream that is open.
+    pub fn say(&self, frame: SessionFrame) {
+        self.said.send(frame).unwrap();
+    }
+
+    /// Delivers these bytes to an agency as if they were an envelope.
+    pub fn put(&self, to: &str, precedence: Precedence, envelope: impl Into<Bytes>) {
+        self.queue(&to.parse().unwrap(), precedence, field(ENVELOPE_FIELD, &envelope.into()));
+    }
+
+    /// Delivers these bytes to an agency as if they were a broker's receipt.
+    pub fn put_receipt(&self, to: &str, precedence: Precedence, receipt: impl Into<Bytes>) {
+        self.queue(&to.parse().unwrap(), precedence, field(RECEIPT_FIELD, &receipt.into()));
+    }
+
+    fn queue(&self, to: &AgencyId, precedence: Precedence, item: Bytes) {
+        let mut held = self.held.lock().unwrap();
+        let cursor = held.next;
+        held.next += 1;
+        held.inbox.entry(to.clone()).or_default().insert(cursor, (precedence, item));
+        drop(held);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Empties the inboxes.
+    pub fn withdraw_everything(&self) {
+        self.held.lock().unwrap().inbox.clear();
     }
 
     async fn serve(self, connection: Connection) {
@@ -118,6 +162,7 @@ impl Broker {
     }
 
     async fn session(&self, mut sender: FrameSender, mut receiver: FrameReceiver) {
+        let mut said = self.said.subscribe();
         let welcome = Welcome {
             version: VERSION,
             broker_time: now(),
@@ -125,7 +170,16 @@ impl Broker {
             limits: Limits::DEFAULT,
         };
         sender.send(SessionFrame::Welcome(welcome).encode()).await.unwrap();
-        while let Ok(Some(_)) = receiver.next().await {}
+        self.held.lock().unwrap().sessions += 1;
+        loop {
+            tokio::select! {
+                frame = said.recv() => {
+                    let Ok(frame) = frame else { return };
+                    if sender.send(frame.encode()).await.is_err() { return }
+                }
+                heard = receiver.next() => if !matches!(heard, Ok(Some(_))) { return },
+            }
+        }
     }
 
     async fn answer(&self, query: Query, mut sender: FrameSender) {
@@ -138,7 +192,10 @@ impl Broker {
         let mut ordinal = 0;
         while let Ok(Some(frame)) = receiver.next().await {
             let receipt = self.take(Envelope::decode(frame, &Limits::DEFAULT).unwrap());
-            let submitted = Submitted { ordinal, receipt: receipt.sign(&self.key).signed().clone() };
+            let lie = self.held.lock().unwrap().lies.pop();
+            let receipt =
+                lie.map_or_else(|| receipt.clone().sign(&self.key), |lie| lie(receipt.clone(), &self.key));
+            let submitted = Submitted { ordinal, receipt: receipt.signed().clone() };
             ordinal += 1;
             if sender.send(submitted.encode()).await.is_err() {
                 return;
@@ -162,7 +219,8 @@ impl Broker {
                     for _ in 0..held.copies {
                         let cursor = held.next;
                         held.next += 1;
-                        let item = (header.precedence, envelope.for_recipient(recipient, &permitted));
+                        let delivered = envelope.for_recipient(recipient, &permitted).encode();
+                        let item = (header.precedence, field(ENVELOPE_FIELD, &delivered));
                         held.inbox.entry(recipient.clone()).or_default().insert(cursor, item);
                     }
                 }
@@ -192,11 +250,9 @@ impl Broker {
         let (mut changed, mut after) = (self.changed.subscribe(), None);
         loop {
             changed.mark_unchanged();
-            for (cursor, envelope) in self.waiting(&agency, precedence, after) {
+            for (cursor, item) in self.waiting(&agency, precedence, after) {
                 after = Some(cursor);
-                let delivery =
-                    Delivery { cursor: Cursor::new(cursor), item: Item::Envelope(Box::new(envelope)) };
-                if sender.send(delivery.encode()).await.is_err() {
+                if sender.send(delivery(cursor, &item)).await.is_err() {
                     return;
                 }
             }
@@ -210,12 +266,12 @@ impl Broker {
         }
     }
 
-    fn waiting(&self, agency: &AgencyId, precedence: Precedence, after: Option<u64>) -> Vec<(u64, Envelope)> {
+    fn waiting(&self, agency: &AgencyId, precedence: Precedence, after: Option<u64>) -> Vec<(u64, Bytes)> {
         let held = self.held.lock().unwrap();
         let inbox = held.inbox.get(agency).into_iter().flatten();
         let wanted =
             inbox.filter(|(cursor, (of, _))| *of == precedence && after.is_none_or(|after| **cursor > after));
-        wanted.map(|(cursor, (_, envelope))| (*cursor, envelope.clone())).collect()
+        wanted.map(|(cursor, (_, item))| (*cursor, item.clone())).collect()
     }
 
     fn acknowledge(&self, agency: &AgencyId, ack: &Ack) {
@@ -228,16 +284,48 @@ impl Broker {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Items that no agency has acknowledged.
-    pub fn unacknowledged(&self) -> usize {
-        self.held.lock().unwrap().inbox.values().map(BTreeMap::len).sum()
+    /// Items that an agency has not acknowledged.
+    pub fn unacknowledged(&self, agency: &str) -> usize {
+        self.held.lock().unwrap().inbox.get(&agency.parse().unwrap()).map_or(0, BTreeMap::len)
     }
+}
+
+/// Field numbers of a `Delivery` (PROTOCOL.md, "Streams"): written by hand here, so that anything can stand in them.
+const CURSOR_FIELD: u8 = 1;
+const ENVELOPE_FIELD: u8 = 2;
+const RECEIPT_FIELD: u8 = 3;
+
+fn delivery(cursor: u64, item: &Bytes) -> Bytes {
+    let mut frame = Vec::with_capacity(item.len() + 11);
+    if cursor > 0 {
+        frame.push(CURSOR_FIELD << 3);
+        varint(cursor, &mut frame);
+    }
+    frame.extend_from_slice(item);
+    frame.into()
+}
+
+/// A length-delimited protobuf field.
+pub fn field(number: u8, bytes: &[u8]) -> Bytes {
+    let mut out = vec![number << 3 | 2];
+    varint(u64::try_from(bytes.len()).unwrap(), &mut out);
+    out.extend_from_slice(bytes);
+    out.into()
+}
+
+fn varint(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
+        number >>= 7;
+    }
+    out.push(u8::try_from(number).unwrap());
 }
 
 fn broker_credentials(exchange: &Exchange) -> Credentials {
     let mut params = rcgen::CertificateParams::default();
     params.subject_alt_names = vec![rcgen::SanType::URI(exchange.broker().to_string().try_into().unwrap())];
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    params.serial_number = Some(rcgen::SerialNumber::from(BROKER_SERIAL));
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let leaf = params.signed_by(&key, &exchange.authority).unwrap();
     Credentials::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
@@ -251,7 +339,12 @@ pub struct Office {
 
 impl Office {
     pub fn new(agencies: &[(&str, Classification)]) -> Self {
-        let mut office = Self { exchange: Exchange::new(&[]), temp: tempfile::tempdir().unwrap() };
+        Self::with_writers(&[], agencies)
+    }
+
+    /// The same with agencies that have no node: what they would write, the exchange's keys write.
+    pub fn with_writers(writers: &[(&str, Classification)], agencies: &[(&str, Classification)]) -> Self {
+        let mut office = Self { exchange: Exchange::new(writers), temp: tempfile::tempdir().unwrap() };
         let domain = office.exchange.content.trust_domain.clone();
         let requests: Vec<_> = agencies
             .iter()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use valise_proto::directory::{AgencyEntry, AgencyStatus, Directory};
 use valise_proto::envelope::{Envelope, Header, NoticeKind, PortionIndex, Precedence, VerifiedEnvelope};
-use valise_proto::id::{AgencyId, Timestamp};
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::label::{Classification, may_access};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::Limits;
@@ -25,34 +25,45 @@ pub struct Policy {
     pub limits: Limits,
 }
 
+/// Which envelope a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// SHA-256 of its header.
+    pub header_digest: Digest,
+}
+
+impl About {
+    fn of(envelope: &Envelope) -> Self {
+        Self { notice_id: envelope.header().notice_id, header_digest: envelope.header_digest() }
+    }
+}
+
 impl Policy {
     /// Reads, verifies and decides about an envelope that `peer` submitted on a stream of `precedence`.
     ///
     /// The order is: bounds, identity, signature, access. Everything cheap comes before the signature.
     ///
     /// # Errors
-    /// The [`Refusal`] to sign and send back. The envelope is returned with it where it could be read.
+    /// The [`Refusal`] to sign and send back, and about what, where that much could be read.
     pub fn admit(
         &self,
         peer: &AgencyId,
         precedence: Precedence,
         frame: bytes::Bytes,
         now: Timestamp,
-    ) -> Result<VerifiedEnvelope, (Option<Box<Envelope>>, Refusal)> {
+    ) -> Result<VerifiedEnvelope, (Option<About>, Refusal)> {
         let too_large = frame.len() > self.limits.envelope_bytes_max;
         let envelope = Envelope::decode(frame, &self.limits).map_err(|error| {
             let code = if too_large { RefusalCode::TooLarge } else { refusal_code(&error) };
             (None, Refusal::new(code, error))
         })?;
-        let checked = self.check_identity(peer, precedence, envelope.header(), now);
-        if let Err(refusal) = checked {
-            return Err((Some(Box::new(envelope)), refusal));
-        }
-        let unverified = envelope.clone();
-        let verified = envelope.verify_submitted(&self.directory, now);
-        verified
+        let about = About::of(&envelope);
+        self.check_identity(peer, precedence, envelope.header(), now)
+            .and_then(|()| envelope.verify_submitted(&self.directory, now))
             .and_then(|verified| self.check_access(verified.header()).map(|()| verified))
-            .map_err(|refusal| (Some(Box::new(unverified)), refusal))
+            .map_err(|refusal| (Some(about), refusal))
     }
 
     /// What needs no cryptography: who says it, when, and on which stream.

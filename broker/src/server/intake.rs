@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use valise_proto::crypto::sha256;
-use valise_proto::envelope::{Envelope, Precedence, VerifiedEnvelope};
+use valise_proto::envelope::{Precedence, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::receipt::{ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
@@ -24,7 +24,7 @@ use valise_transport::{FrameReceiver, FrameSender};
 use super::outgoing::priority;
 use super::session::{Fault, Peer};
 use super::{Shared, now};
-use crate::core::Policy;
+use crate::core::{About, Policy};
 use crate::store::{Acceptance, Operation, Outcome, StoreError, Submission};
 
 /// Most frames verified as one piece of work: enough to make its hand-over cheap, few enough to share among cores.
@@ -205,16 +205,14 @@ fn judge_one(
             let receipt = shared.sign_acceptance(verified.envelope());
             Ok((acceptance(&verified, frame, &receipt), receipt))
         }
-        Err((envelope, refusal)) => {
-            if let Some(first) =
-                envelope.as_deref().and_then(|envelope| accepted_before(peer, envelope, &refusal))
-            {
+        Err((about, refusal)) => {
+            if let Some(first) = about.and_then(|about| accepted_before(peer, about, &refusal)) {
                 return Err(first.signed().clone());
             }
             tracing::info!(peer = %peer.agency, %refusal, "envelope refused");
-            let about = envelope.as_deref().map_or_else(
+            let about = about.map_or_else(
                 || (None, sha256(&[&frame])),
-                |envelope: &Envelope| (Some(envelope.header().notice_id), envelope.header_digest()),
+                |About { notice_id, header_digest }| (Some(notice_id), header_digest),
             );
             Err(shared.sign(ReceiptKind::Refused, about, None, Some(refusal)).signed().clone())
         }
@@ -223,7 +221,7 @@ fn judge_one(
 
 /// The receipt of an envelope that was accepted once and would not be now: time has passed, or the directory changed.
 /// Its originator may not have heard the first answer, and there must not be another (G5).
-fn accepted_before(peer: &Peer, envelope: &Envelope, refusal: &Refusal) -> Option<SignedReceipt> {
+fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<SignedReceipt> {
     match refusal.code {
         RefusalCode::UnknownAgency
         | RefusalCode::Suspended
@@ -243,8 +241,8 @@ fn accepted_before(peer: &Peer, envelope: &Envelope, refusal: &Refusal) -> Optio
         | RefusalCode::Quota
         | RefusalCode::StoreUnavailable => return None,
     }
-    let kept = peer.shared.reader.notice(&envelope.header().notice_id).ok().flatten()?;
-    let same = kept.originator == peer.agency && kept.header_digest == envelope.header_digest();
+    let kept = peer.shared.reader.notice(&about.notice_id).ok().flatten()?;
+    let same = kept.originator == peer.agency && kept.header_digest == about.header_digest;
     same.then(|| SignedReceipt::decode(kept.receipt).ok()).flatten()
 }
 

@@ -10,8 +10,8 @@ use valise_proto::receipt::ReceiptKind;
 use super::Shared;
 use crate::store::{Due, Operation, StoreError, Submission};
 
-/// Most notices looked at in one step.
-const SWEEP_COUNT: usize = 256;
+/// Most entries of the calendar looked at in one step; each has up to a few hundred notices.
+const SWEEP_COUNT: usize = 4;
 
 /// Settles everything that is due at `now`.
 pub(super) async fn sweep(shared: &Arc<Shared>, now: Timestamp) {
@@ -33,16 +33,16 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     // Receipts are signed here too: a notice may have many recipients.
     let settled = tokio::task::spawn_blocking(move || {
         let due = reading.reader.due(now, SWEEP_COUNT)?;
-        let mut told = Vec::new();
-        let operations: Vec<_> = due.into_iter().map(|due| settle(&reading, due, now, &mut told)).collect();
-        Ok((operations, told))
+        let (more, mut told) = (due.len() == SWEEP_COUNT, Vec::new());
+        let operations: Vec<_> =
+            due.into_iter().flat_map(|due| settle(&reading, due, now, &mut told)).collect();
+        Ok((operations, told, more))
     });
-    let (operations, told) =
+    let (operations, told, more) =
         settled.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())))?;
     if operations.is_empty() {
         return Ok(false);
     }
-    let more = operations.len() == SWEEP_COUNT;
     let (done, result) = oneshot::channel();
     let reply = Box::new(move |result: Result<Vec<_>, StoreError>| {
         // The sweep waits for it, unless the broker is stopping.
@@ -58,18 +58,25 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     Ok(more)
 }
 
-fn settle(shared: &Shared, due: Due, at: Timestamp, told: &mut Vec<(AgencyId, Precedence)>) -> Operation {
-    match due {
-        Due::Forgotten { notice_id } => Operation::Forget { notice_id },
-        Due::Expired { notice_id, notice } => {
-            let about = (Some(notice_id), notice.header_digest);
-            let expired = |agency: AgencyId| {
-                let receipt = shared.sign(ReceiptKind::Expired, about, Some(agency.clone()), None).encode();
-                (agency, receipt)
-            };
-            let receipts = notice.undelivered.into_iter().map(expired).collect();
-            told.push((notice.originator, Precedence::Routine));
-            Operation::Expire { notice_id, at, receipts }
-        }
+/// Notices nobody fetched expire; then the entry itself is done with.
+fn settle(
+    shared: &Shared,
+    due: Due,
+    at: Timestamp,
+    told: &mut Vec<(AgencyId, Precedence)>,
+) -> Vec<Operation> {
+    let Due { key, expired } = due;
+    let mut operations = Vec::with_capacity(expired.len() + 1);
+    for (notice_id, notice) in expired {
+        let about = (Some(notice_id), notice.header_digest);
+        let expired = |agency: AgencyId| {
+            let receipt = shared.sign(ReceiptKind::Expired, about, Some(agency.clone()), None).encode();
+            (agency, receipt)
+        };
+        let receipts = notice.undelivered.into_iter().map(expired).collect();
+        told.push((notice.originator, Precedence::Routine));
+        operations.push(Operation::Expire { notice_id, at, receipts });
     }
+    operations.push(Operation::Review { due: key, at });
+    operations
 }

@@ -201,7 +201,7 @@ fn commit(
     // A duplicate's receipt may be for an acceptance of this very group, so it waits with the others.
     let must_last = operations.iter().any(|operation| match operation {
         Operation::Accept(_) | Operation::Expire { .. } => true,
-        Operation::Acknowledge { .. } | Operation::Forget { .. } => false,
+        Operation::Acknowledge { .. } | Operation::Review { .. } => false,
     });
     if must_last {
         counts.syncs.fetch_add(1, Ordering::Relaxed);

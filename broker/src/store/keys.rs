@@ -3,21 +3,32 @@
 //! | prefix | key | value |
 //! |---|---|---|
 //! | `b` | cursor, chunk number | a chunk of an envelope |
-//! | `l` | log index | a log entry |
+//! | `l` | index of the first | up to [`LOG_ENTRIES_MAX`] log entries, one after the other |
 //! | `m` | name | format, counters |
 //! | `n` | notice id | [`super::record::NoticeRecord`] |
 //! | `q` | agency, precedence, cursor | [`super::record::QueueRecord`] |
-//! | `x` | time, notice id | nothing: what is due at that time |
+//! | `x` | time in whole seconds, notice id | further ids: what is to be looked at then, that notice first |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
 
 use valise_proto::envelope::Precedence;
-use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::log::ENTRY_LEN;
 use valise_proto::wire::session::Cursor;
+
+use super::DueKey;
 
 /// Longest chunk of an envelope. A leaf page of sled holds up to 17 items before it splits, and a page above a quarter
 /// of a segment (128 KiB) goes to a file of its own that sled does not sync; 17 chunks and their keys stay far below.
 pub(super) const CHUNK_BYTES_MAX: usize = 5 * 1024;
+
+/// Log entries in one value: a batch costs one write for many, and a page stays as small as with chunks.
+pub(super) const LOG_ENTRIES_MAX: u64 = 64;
+/// Bytes of a full value of the log.
+pub(super) const LOG_VALUE_BYTES_MAX: usize = 64 * ENTRY_LEN;
+
+/// Notices of one due entry.
+pub(super) const DUE_NOTICES_MAX: usize = 256;
 
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const COUNTERS: &[u8] = b"mcounters";
@@ -49,8 +60,8 @@ pub(super) fn item(agency: &AgencyId, precedence: Precedence, cursor: Cursor) ->
     key(b'q', &[agency.as_str().as_bytes(), &[0, rank(precedence)], &cursor.number().to_be_bytes()])
 }
 
-pub(super) fn due(at: Timestamp, id: &NoticeId) -> Vec<u8> {
-    key(b'x', &[&at.millis().to_be_bytes(), id.as_bytes()])
+pub(super) fn due(due: DueKey) -> Vec<u8> {
+    key(b'x', &[&due.second.to_be_bytes(), due.first.as_bytes()])
 }
 
 /// The cursor at the end of an item's key.
@@ -68,10 +79,18 @@ pub(super) fn queue_of(key: &[u8]) -> Option<(AgencyId, Precedence)> {
     Some((agency, precedence))
 }
 
-/// The time and notice of a due key.
-pub(super) fn due_of(key: &[u8]) -> Option<(Timestamp, NoticeId)> {
-    let (at, id) = key.strip_prefix(DUE)?.split_first_chunk::<8>()?;
-    Some((Timestamp::from_millis(u64::from_be_bytes(*at)), NoticeId::from_bytes(id).ok()?))
+/// The time and first notice of a due key.
+pub(super) fn due_of(key: &[u8]) -> Option<DueKey> {
+    let (second, first) = key.strip_prefix(DUE)?.split_first_chunk::<8>()?;
+    Some(DueKey { second: u64::from_be_bytes(*second), first: NoticeId::from_bytes(first).ok()? })
+}
+
+/// The notices of a due entry: the one of the key, then those of the value.
+pub(super) fn due_notices(due: DueKey, value: &[u8]) -> Option<Vec<NoticeId>> {
+    let (ids, rest) = value.as_chunks::<16>();
+    let further = ids.iter().map(|id| NoticeId::from_bytes(id).ok());
+    let all = std::iter::once(Some(due.first)).chain(further).collect::<Option<_>>();
+    all.filter(|_| rest.is_empty())
 }
 
 fn rank(precedence: Precedence) -> u8 {

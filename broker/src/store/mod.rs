@@ -1,6 +1,6 @@
 //! The durable store.
 //!
-//! Its vocabulary is Valise's: accept, acknowledge, expire, forget; read an inbox; say what is due. What a batch does to
+//! Its vocabulary is Valise's: accept, acknowledge, expire, review; read an inbox; say what is due. What a batch does to
 //! the state follows from the batch and the state alone: times, receipts and random values are inside the batch, so two
 //! brokers that apply the same batches end with the same bytes.
 //!
@@ -119,10 +119,12 @@ pub enum Operation {
         /// left out.
         receipts: Vec<(AgencyId, Bytes)>,
     },
-    /// Forgets the id of an envelope that is long gone.
-    Forget {
-        /// Which.
-        notice_id: NoticeId,
+    /// Ends a due entry: ids that are long gone are forgotten, the others are looked at again later.
+    Review {
+        /// Which entry.
+        due: DueKey,
+        /// When.
+        at: Timestamp,
     },
 }
 
@@ -201,21 +203,31 @@ pub struct KeptNotice {
     pub undelivered: Vec<AgencyId>,
 }
 
-/// Something whose time has come.
+/// Names an entry of the calendar: notices to be looked at in the same second. One entry for many, because the notices of
+/// one batch mostly expire together, and each entry costs a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueKey {
+    /// When: seconds since the Unix epoch, rounded up.
+    pub second: u64,
+    /// The first of its notices.
+    pub first: NoticeId,
+}
+
+impl DueKey {
+    /// The second in which something that happens at `at` has happened.
+    #[must_use]
+    pub fn second_of(at: Timestamp) -> u64 {
+        at.millis().div_ceil(1000)
+    }
+}
+
+/// An entry whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Not fetched in time.
-    Expired {
-        /// The notice.
-        notice_id: NoticeId,
-        /// What is known of it.
-        notice: KeptNotice,
-    },
-    /// Long gone.
-    Forgotten {
-        /// The notice.
-        notice_id: NoticeId,
-    },
+pub struct Due {
+    /// Its name, to be reviewed by.
+    pub key: DueKey,
+    /// Those of its notices that were not fetched in time.
+    pub expired: Vec<(NoticeId, KeptNotice)>,
 }
 
 /// How many items stand in one queue.

@@ -13,8 +13,8 @@ use valise_proto::wire::frame::{FrameDecoder, FrameError, prefix};
 
 /// Bodies up to this many bytes are copied next to their prefix; larger ones are handed on as they are.
 const COALESCE_BYTES_MAX: usize = 1024;
-/// Most bytes taken from the stream at a time.
-const CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// Most chunks taken from the stream at a time; each is at most a packet.
+const CHUNKS_MAX: usize = 64;
 
 /// A frame could not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -147,8 +147,10 @@ impl FrameReceiver {
                 self.decoder.finish()?;
                 return Ok(None);
             }
-            match self.stream.read_chunk(CHUNK_BYTES_MAX, true).await {
-                Ok(Some(chunk)) => self.decoder.push(&chunk.bytes),
+            // A chunk is what one packet brought; all that are here are taken at once.
+            let mut chunks: [Bytes; CHUNKS_MAX] = std::array::from_fn(|_| Bytes::new());
+            match self.stream.read_chunks(&mut chunks).await {
+                Ok(Some(count)) => chunks.iter().take(count).for_each(|chunk| self.decoder.push(chunk)),
                 Ok(None) => self.ended = true,
                 Err(quinn::ReadError::Reset(code)) => return Err(ReceiveError::Reset(code.into_inner())),
                 Err(
@@ -166,14 +168,7 @@ impl FrameReceiver {
     /// # Errors
     /// [`ReceiveError::Frame`].
     pub fn try_next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
-        match self.decoder.finish() {
-            // More than the last byte is still missing. Asking for the frame would take memory for all of it, and the
-            // peer has only announced it.
-            Err(FrameError::Truncated { missing: 2.. }) => Ok(None),
-            Ok(()) | Err(FrameError::Truncated { .. } | FrameError::TooLarge { .. }) => {
-                Ok(self.decoder.next_frame()?)
-            }
-        }
+        Ok(self.decoder.next_frame()?)
     }
 
     /// Tells the peer that no more of this stream is wanted.

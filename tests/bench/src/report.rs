@@ -88,7 +88,7 @@ impl fmt::Display for Report {
         writeln!(f, "broker CPU          {:>10.1} µs per notice", self.broker_cpu_us)?;
         writeln!(f, "load CPU            {:>10.1} µs per notice", self.load_cpu_us)?;
         writeln!(f, "group               {:>10.1} notices per fdatasync", self.notices_per_fdatasync)?;
-        writeln!(f, "primitives, each by itself:")?;
+        writeln!(f, "primitives, each by itself on every core at once:")?;
         writeln!(f, "  verify            {verify_us:>10.1} µs")?;
         writeln!(f, "  hash              {hash_us:>10.1} µs")?;
         writeln!(f, "  AEAD              {aead_us:>10.1} µs")?;

@@ -1,6 +1,6 @@
 //! What a batch of operations does to the keys. It follows from the batch and the state alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use valise_proto::crypto::sha256;
@@ -11,27 +11,45 @@ use valise_proto::wire::session::Cursor;
 
 use super::super::keys::{self, CHUNK_BYTES_MAX};
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
-use super::super::{Acceptance, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
+use super::super::{Acceptance, DueKey, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
 use super::{corrupt, failed};
 
 /// A batch under way: what it has changed so far is seen by what follows in it.
 pub(super) struct Change<'a> {
     db: &'a sled::Db,
     counters: Counters,
-    /// What is only written: bodies, log entries.
+    /// What is only written: bodies.
     batch: sled::Batch,
-    /// What is also read: notices, queues, due times.
+    /// What joins the log, encoded.
+    log: Vec<u8>,
+    /// What is to be looked at in which second.
+    calendar: BTreeMap<u64, Vec<NoticeId>>,
+    /// What is also read: notices, queues, due entries.
     staged: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn new(db: &'a sled::Db, counters: Counters) -> Self {
-        Self { db, counters, batch: sled::Batch::default(), staged: HashMap::new() }
+        Self {
+            db,
+            counters,
+            batch: sled::Batch::default(),
+            log: Vec::new(),
+            calendar: BTreeMap::new(),
+            staged: HashMap::new(),
+        }
     }
 
     /// The writes, and the counters after them; `before` are those kept at present.
-    pub(super) fn finish(self, before: Counters) -> (sled::Batch, Counters) {
-        let Self { mut batch, counters, staged, .. } = self;
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn finish(self, before: Counters) -> Result<(sled::Batch, Counters), StoreError> {
+        let Self { db, mut batch, counters, log, calendar, mut staged } = self;
+        write_log(db, &mut batch, before.log_len, log)?;
+        for (second, notices) in calendar {
+            write_due(&mut staged, second, &notices);
+        }
         for (key, value) in staged {
             match value {
                 Some(value) => batch.insert(key, value),
@@ -41,7 +59,7 @@ impl<'a> Change<'a> {
         if counters != before {
             batch.insert(keys::COUNTERS, counters.encode());
         }
-        (batch, counters)
+        Ok((batch, counters))
     }
 
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<Outcome, StoreError> {
@@ -54,7 +72,7 @@ impl<'a> Change<'a> {
                 Ok(Outcome::Done)
             }
             Operation::Expire { notice_id, at, receipts } => self.expire(notice_id, *at, receipts),
-            Operation::Forget { notice_id } => self.forget(notice_id),
+            Operation::Review { due, at } => self.review(*due, *at),
         }
     }
 
@@ -88,7 +106,7 @@ impl<'a> Change<'a> {
             undelivered: acceptance.recipients.clone(),
         };
         self.put(keys::notice(&acceptance.notice_id), record.encode());
-        self.put(keys::due(acceptance.expires_at, &acceptance.notice_id), Vec::new());
+        self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
     }
@@ -109,7 +127,7 @@ impl<'a> Change<'a> {
                 let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
                 notice.undelivered.retain(|recipient| recipient != agency);
                 if notice.undelivered.is_empty() {
-                    self.finish_notice(&id, &notice);
+                    self.finish_notice(&notice);
                 }
                 self.put(keys::notice(&id), notice.encode());
                 Ok(())
@@ -131,7 +149,7 @@ impl<'a> Change<'a> {
         for recipient in &late {
             self.remove(keys::item(recipient, notice.precedence, notice.cursor));
         }
-        self.finish_notice(id, &notice);
+        self.finish_notice(&notice);
         // Whoever acknowledged after the receipts were made did fetch it; nothing else may be stated.
         for (_, receipt) in receipts.iter().filter(|(recipient, _)| late.contains(recipient)) {
             let cursor = self.next_cursor();
@@ -143,19 +161,34 @@ impl<'a> Change<'a> {
         Ok(Outcome::Done)
     }
 
-    fn forget(&mut self, id: &NoticeId) -> Result<Outcome, StoreError> {
-        let Some(notice) = self.notice(id)? else { return Ok(Outcome::Done) };
-        if notice.undelivered.is_empty() {
-            self.remove(keys::notice(id));
-            self.remove(keys::due(notice.expires_at.plus(REMEMBER_AFTER_EXPIRY), id));
+    fn review(&mut self, due: DueKey, at: Timestamp) -> Result<Outcome, StoreError> {
+        let key = keys::due(due);
+        let Some(value) = self.get(&key)? else { return Ok(Outcome::Done) };
+        let notices = keys::due_notices(due, &value).ok_or_else(|| corrupt(&key, "not notice ids"))?;
+        self.remove(key);
+        for id in notices {
+            let Some(notice) = self.notice(&id)? else { continue };
+            let forget_at = notice.expires_at.plus(REMEMBER_AFTER_EXPIRY);
+            if !notice.undelivered.is_empty() {
+                self.remind(notice.expires_at, id);
+            } else if at < forget_at {
+                self.remind(forget_at, id);
+            } else {
+                self.remove(keys::notice(&id));
+            }
         }
         Ok(Outcome::Done)
+    }
+
+    /// Notes that a notice is to be looked at once it is `at`.
+    fn remind(&mut self, at: Timestamp, id: NoticeId) {
+        self.calendar.entry(DueKey::second_of(at)).or_default().push(id);
     }
 
     fn log(&mut self, kind: EntryKind, notice: &NoticeRecord, receipt: &[u8], at: Timestamp) {
         let entry =
             Entry { kind, header_digest: notice.header_digest, receipt_digest: sha256(&[receipt]), at };
-        self.batch.insert(keys::log(self.counters.log_len), entry.encode().as_slice());
+        self.log.extend_from_slice(&entry.encode());
         self.counters.log_len += 1;
     }
 
@@ -165,12 +198,10 @@ impl<'a> Change<'a> {
     }
 
     /// Nobody waits for the notice any more: its body goes, its id is remembered a while longer.
-    fn finish_notice(&mut self, id: &NoticeId, notice: &NoticeRecord) {
+    fn finish_notice(&mut self, notice: &NoticeRecord) {
         for number in 0..notice.chunks {
             self.batch.remove(keys::chunk(notice.cursor, number));
         }
-        self.remove(keys::due(notice.expires_at, id));
-        self.put(keys::due(notice.expires_at.plus(REMEMBER_AFTER_EXPIRY), id), Vec::new());
     }
 
     fn notice(&self, id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
@@ -192,5 +223,33 @@ impl<'a> Change<'a> {
 
     fn remove(&mut self, key: Vec<u8>) {
         self.staged.insert(key, None);
+    }
+}
+
+/// Adds encoded entries to a log of `len`. The last value is filled up before a new one begins, so what is written does
+/// not depend on how entries were grouped.
+fn write_log(db: &sled::Db, batch: &mut sled::Batch, len: u64, entries: Vec<u8>) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let first = len - len % keys::LOG_ENTRIES_MAX;
+    let mut all = match db.get(keys::log(first)).map_err(failed)? {
+        Some(begun) => begun.to_vec(),
+        None => Vec::new(),
+    };
+    all.extend(entries);
+    for (value, number) in all.chunks(keys::LOG_VALUE_BYTES_MAX).zip(0_u64..) {
+        batch.insert(keys::log(first + number * keys::LOG_ENTRIES_MAX), value);
+    }
+    Ok(())
+}
+
+/// Adds entries to the calendar: the first id in the key, the others in the value.
+fn write_due(staged: &mut HashMap<Vec<u8>, Option<Vec<u8>>>, second: u64, notices: &[NoticeId]) {
+    for group in notices.chunks(keys::DUE_NOTICES_MAX) {
+        if let Some((first, further)) = group.split_first() {
+            let value = further.iter().flat_map(|id| *id.as_bytes()).collect();
+            staged.insert(keys::due(DueKey { second, first: *first }), Some(value));
+        }
     }
 }

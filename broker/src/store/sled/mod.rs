@@ -20,7 +20,7 @@ use super::{Operation, Outcome, Store, StoreError};
 /// The format of the data folder.
 const FORMAT: u32 = 1;
 /// Memory for pages, in bytes.
-const CACHE_BYTES: u64 = 256 * 1024 * 1024;
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// How long sled is given to let go of its file: after a store is closed its threads hold it for a moment more.
 const LET_GO_MAX: Duration = Duration::from_secs(2);
 
@@ -141,7 +141,7 @@ impl Store for SledStore {
     fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, StoreError> {
         let mut change = Change::new(&self.db, self.counters);
         let outcomes = batch.iter().map(|operation| change.apply(operation)).collect::<Result<_, _>>()?;
-        let (batch, counters) = change.finish(self.counters);
+        let (batch, counters) = change.finish(self.counters)?;
         self.db.apply_batch(batch).map_err(failed)?;
         self.counters = counters;
         Ok(outcomes)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
-use valise_proto::log::Entry;
+use valise_proto::log::{ENTRY_LEN, Entry};
 use valise_proto::wire::session::Cursor;
 
 use super::super::keys;
@@ -118,24 +118,26 @@ impl Reader {
         Ok(self.is_durable(cursor).then_some(kept))
     }
 
-    /// Up to `count` notices whose time has come by `now`.
+    /// Up to `count` entries of the calendar whose time has come by `now`, the earliest first.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn due(&self, now: Timestamp, count: usize) -> Result<Vec<Due>, StoreError> {
         let mut due = Vec::new();
-        for entry in self.db.scan_prefix(keys::DUE).keys() {
-            let key = entry.map_err(failed)?;
-            let Some((at, notice_id)) = keys::due_of(&key) else { continue };
-            if at > now || due.len() >= count {
+        for entry in self.db.scan_prefix(keys::DUE).take(count) {
+            let (name, value) = entry.map_err(failed)?;
+            let key = keys::due_of(&name).ok_or_else(|| corrupt(&name, "not a due key"))?;
+            if key.second > now.seconds() {
                 break;
             }
-            let Some(notice) = self.notice(&notice_id)? else { continue };
-            due.push(if notice.undelivered.is_empty() {
-                Due::Forgotten { notice_id }
-            } else {
-                Due::Expired { notice_id, notice }
-            });
+            let notices = keys::due_notices(key, &value).ok_or_else(|| corrupt(&name, "not notice ids"))?;
+            let mut expired = Vec::new();
+            for id in notices {
+                expired.extend(
+                    self.notice(&id)?.filter(|kept| !kept.undelivered.is_empty()).map(|kept| (id, kept)),
+                );
+            }
+            due.push(Due { key, expired });
         }
         Ok(due)
     }
@@ -166,14 +168,21 @@ impl Reader {
         counters.map(|counters| counters.log_len).ok_or_else(|| corrupt(keys::COUNTERS, "missing"))
     }
 
-    /// The log entry at `index`, encoded; `None` beyond the end.
+    /// The log entry at `index`; `None` beyond the end.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn log_entry(&self, index: u64) -> Result<Option<Entry>, StoreError> {
-        let key = keys::log(index);
-        let Some(value) = self.db.get(&key).map_err(failed)? else { return Ok(None) };
-        Entry::decode(&value).map(Some).ok_or_else(|| corrupt(&key, "not a log entry"))
+        let place = index % keys::LOG_ENTRIES_MAX;
+        let key = keys::log(index - place);
+        let Some(entries) = self.db.get(&key).map_err(failed)? else { return Ok(None) };
+        let (entries, rest) = entries.as_chunks::<ENTRY_LEN>();
+        if !rest.is_empty() {
+            return Err(corrupt(&key, "not a whole number of log entries"));
+        }
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let Some(entry) = entries.get(place) else { return Ok(None) };
+        Entry::decode(entry).map(Some).ok_or_else(|| corrupt(&key, "not a log entry"))
     }
 
     /// Every key and value, for comparing stores.
