@@ -191,15 +191,16 @@ fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<Brok
     };
     let mut brokers = BTreeMap::new();
     for (name, endpoints) in table {
-        let endpoints: Vec<_> = endpoints.as_array().into_iter().flatten().map(endpoint).collect();
-        let good: Option<Vec<String>> = endpoints.iter().cloned().collect();
+        let good: Option<Vec<String>> = endpoints.as_array().into_iter().flatten().map(endpoint).collect();
         match (name.parse::<BrokerName>(), good) {
             (Ok(name), Some(endpoints)) if !endpoints.is_empty() => {
                 brokers.insert(name, endpoints);
             }
             (Err(error), _) => mistakes.push(format!("`brokers`: {error}")),
             (Ok(_), _) => {
-                mistakes.push(format!("`brokers.{name}` must be a list such as [\"broker.example:4433\"]"));
+                mistakes.push(format!(
+                    "`brokers.{name}`: {endpoints} is not a list of host:port, such as [\"broker.example:4433\"]"
+                ));
             }
         }
     }
@@ -231,6 +232,19 @@ mod tests {
                 "{key} is not told: {mistakes:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_example_configuration_is_in_order_and_what_it_calls_defaults_are_the_defaults() {
+        let example = include_str!("../../deploy/config/agent.toml");
+        let config = parse(example).unwrap();
+        assert_eq!(config, Config::for_folder(Folder::new("/var/lib/valise-agent")));
+        let is_setting = |line: &&str| line.contains(" = ") || line.starts_with('[');
+        let uncommented = |line: &'static str| line.strip_prefix("# ").filter(is_setting).unwrap_or(line);
+        let spelled_out: Vec<_> = example.lines().map(uncommented).collect();
+        let mut spelled_out = parse(&spelled_out.join("\n")).unwrap();
+        assert_eq!(std::mem::take(&mut spelled_out.brokers).len(), 1);
+        assert_eq!(spelled_out, config);
     }
 
     #[test]

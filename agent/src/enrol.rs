@@ -2,7 +2,8 @@
 //!
 //! Claimed: a bundle is installed only if it answers the request made here, was made for the keys held here, carries
 //! this agency's own certificate and a directory that its roots of trust verify, and is not older than what is held.
-//! That those roots are the authority's is for two people to compare by telephone: the fingerprint.
+//! That those roots are the authority's is for two people to compare by telephone: the fingerprint. It is believed
+//! once: where roots are held, a bundle brings no others.
 
 use bytes::Bytes;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
@@ -13,7 +14,7 @@ use valise_proto::enrolment::{
     SignedEnrolmentRequest, Trust,
 };
 use valise_proto::id::{AgencyId, SpiffeId, Timestamp, TrustDomain};
-use valise_transport::{Credentials, CredentialsError};
+use valise_transport::{Anchors, AnchorsError, CertificateError, Credentials, CredentialsError, Usage};
 
 use crate::folder::{self, FileError, Folder};
 use crate::vault::{Vault, VaultError};
@@ -39,6 +40,17 @@ pub enum EnrolError {
     /// The bundle's certificates.
     #[error("the bundle's certificates are refused: {0}")]
     Credentials(#[from] CredentialsError),
+    /// The bundle's roots or revocation lists.
+    #[error("the bundle's roots of trust or revocation lists are refused: {0}")]
+    Anchors(#[from] AnchorsError),
+    /// The bundle's certificate, judged by the bundle's own roots, lists and trust domain.
+    #[error("the bundle's certificate is refused, as every broker would refuse it: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The bundle brings other roots of trust than those held.
+    #[error(
+        "the bundle brings other roots of trust or directory keys than {} joined by; nothing was installed. If its authority is the same, ask it by telephone what has changed; another exchange, or an authority begun anew, is joined with a data folder of its own: `valise-agent init --data FOLDER`", .0.path().display()
+    )]
+    OtherTrust(Folder),
     /// The certificate names someone else.
     #[error("the bundle's certificate is for {got}; this folder's keys belong to {expected}")]
     Identity {
@@ -143,6 +155,10 @@ pub fn join(
         signed.check_answers(&request, key)?;
     }
     let bundle = signed.bundle();
+    let held = held_trust(folder)?;
+    if held.is_some_and(|held| held != bundle.trust) {
+        return Err(EnrolError::OtherTrust(folder.clone()));
+    }
     let chain = chain_pem(&bundle.chain);
     let credentials = Credentials::from_pem(chain.as_bytes(), vault.tls_key_pem().as_bytes())?;
     if *credentials.identity() != bundle.identity {
@@ -151,12 +167,23 @@ pub fn join(
             got: credentials.identity().clone(),
         });
     }
-    let directory = Directory::verify(bundle.directory.clone(), &bundle.trust)?;
+    let trust = &bundle.trust;
+    let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &bundle.crls)?;
+    credentials.verify(&anchors, Usage::Client, now)?;
+    let directory = Directory::verify(bundle.directory.clone(), trust)?;
     directory.check_fresh(now)?;
     check_listed(&directory, &request.request().agency, &vault)?;
-    check_newer_than_held(folder, &directory, &bundle.trust)?;
+    check_newer_than_held(folder, &directory, trust)?;
     install(folder, bundle, &chain)?;
     Ok(directory)
+}
+
+/// The roots that a folder joined by; none where it has not joined.
+fn held_trust(folder: &Folder) -> Result<Option<Trust>, EnrolError> {
+    if !folder.certificates().exists() {
+        return Ok(None);
+    }
+    Ok(Some(Trust::from_pem(&folder::read_text(&folder.trust(), PEM_BYTES_MAX)?)?))
 }
 
 fn check_listed(directory: &Directory, agency: &AgencyId, vault: &Vault) -> Result<(), EnrolError> {

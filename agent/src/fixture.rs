@@ -97,6 +97,11 @@ impl Exchange {
         exchange
     }
 
+    /// An exchange without agencies, whose authority has a name of its own.
+    pub fn named(name: &str) -> Self {
+        Self { authority: authority_named(Some(name)), ..Self::new(&[]) }
+    }
+
     /// Lists an agency with these keys.
     pub fn list(&mut self, id: &AgencyId, class: Classification, keys: (VerifyingKey, SealingPublicKey)) {
         let (signing, sealing) = keys;
@@ -156,12 +161,21 @@ impl Exchange {
 
     /// Answers a request without listing its agency.
     pub fn bundle(&self, request: &SignedEnrolmentRequest) -> SignedEnrolmentBundle {
+        self.bundle_shaped(request, |_| {})
+    }
+
+    /// The same with something about it changed before it is signed.
+    pub fn bundle_shaped(
+        &self,
+        request: &SignedEnrolmentRequest,
+        shape: impl FnOnce(&mut EnrolmentBundle),
+    ) -> SignedEnrolmentBundle {
         let asked = request.request();
         let mut csr =
             rcgen::CertificateSigningRequestParams::from_der(&asked.csr_der.to_vec().into()).unwrap();
         csr.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = csr.signed_by(&self.authority).unwrap();
-        EnrolmentBundle {
+        let mut bundle = EnrolmentBundle {
             identity: SpiffeId::agency(asked.trust_domain.clone(), asked.agency.clone()),
             request_digest: request.digest(),
             chain: vec![Bytes::copy_from_slice(leaf.der())],
@@ -169,8 +183,9 @@ impl Exchange {
             directory: self.directory().encoded().clone(),
             crls: vec![self.crl()],
             challenge: Challenge::new(&asked.sealing_key, &request.digest(), &mut rng()).unwrap(),
-        }
-        .sign(&self.directory_key)
+        };
+        shape(&mut bundle);
+        bundle.sign(&self.directory_key)
     }
 
     pub fn crl(&self) -> Bytes {
@@ -204,6 +219,18 @@ impl Exchange {
         parts: &[u8],
         shape: impl FnOnce(&mut HeaderDraft),
     ) -> Envelope {
+        let label = Label::plain(policy(), Classification::Unclassified);
+        self.envelope_in_portions(from, to, &[(label, parts)], shape)
+    }
+
+    /// A signed envelope with these portions, every recipient being able to open all of them.
+    pub fn envelope_in_portions(
+        &self,
+        from: &str,
+        to: &[&str],
+        portions: &[(Label, &[u8])],
+        shape: impl FnOnce(&mut HeaderDraft),
+    ) -> Envelope {
         let mut random = [0; 10];
         rand_core::Rng::fill_bytes(&mut rng(), &mut random);
         let mut draft = HeaderDraft {
@@ -221,15 +248,18 @@ impl Exchange {
             derived_from: None,
         };
         shape(&mut draft);
-        let label = Label::plain(policy(), Classification::Unclassified);
-        let portion = PlainPortion { label, parts: Zeroizing::new(parts.to_vec()) };
+        let plain = |(label, parts): &(Label, &[u8])| PlainPortion {
+            label: label.clone(),
+            parts: Zeroizing::new(parts.to_vec()),
+        };
+        let portions: Vec<_> = portions.iter().map(plain).collect();
         let for_one = |name: &&str| SealFor {
             agency: agency(name),
             key: self.content.agencies[&agency(name)].sealing_keys[0].key.clone(),
-            portions: vec![PortionIndex::new(0).unwrap()],
+            portions: (0..portions.len()).map(|index| PortionIndex::new(index).unwrap()).collect(),
         };
         let recipients: Vec<_> = to.iter().map(for_one).collect();
-        seal(draft, &[portion], &recipients, &mut rng()).unwrap().sign(&self.members[&agency(from)].signing)
+        seal(draft, &portions, &recipients, &mut rng()).unwrap().sign(&self.members[&agency(from)].signing)
     }
 
     /// A receipt of an agency about an envelope.
@@ -243,6 +273,7 @@ impl Exchange {
             at: self.start,
             officer: None,
             refusal: None,
+            portions: if kind.states_portions() { vec![PortionIndex::new(0).unwrap()] } else { Vec::new() },
         };
         receipt.sign(&self.members[&agency(issuer)].signing)
     }
@@ -258,6 +289,7 @@ impl Exchange {
             at: self.start,
             officer: None,
             refusal,
+            portions: Vec::new(),
         };
         receipt.sign(&self.broker_key)
     }
@@ -301,7 +333,14 @@ fn entry<K>(key_id: KeyId, key: K, start: Timestamp) -> KeyEntry<K> {
 }
 
 fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    authority_named(None)
+}
+
+fn authority_named(name: Option<&str>) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
     let mut params = rcgen::CertificateParams::default();
+    if let Some(name) = name {
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    }
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -14,14 +14,14 @@ const PLAIN_FILE: u32 = 0o644;
 
 /// A file or folder could not be read or written. What was there before is still there.
 #[derive(Debug, Error)]
-#[error("{path}: cannot {action}: {source}", path = path.display())]
+#[error("{path}: cannot {action}: {reason}", path = path.display())]
 pub struct FileError {
     /// What was to be done.
     pub action: &'static str,
     /// With which file or folder.
     pub path: PathBuf,
     /// Why it could not.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// The data folder of one node.
@@ -95,13 +95,45 @@ impl Folder {
     }
 }
 
-/// Makes a folder that only its owner may enter, if it is not there.
+/// Makes a folder, and those above it, that only its owner may enter, if it is not there; one that is there must be
+/// this user's own.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn make_private(path: &Path) -> Result<(), FileError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| FileError { action: "make this folder", path: path.to_owned(), source })
+    let missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let made: Vec<&Path> = path.ancestors().take_while(missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| FileError {
+        action: "make this folder",
+        path: path.to_owned(),
+        reason: source,
+    })?;
+    // A new folder's name is as little durable as a new file's until the folder above is synced.
+    made.iter().try_for_each(|folder| sync_folder(folder.parent().unwrap_or(Path::new("."))))?;
+    check_own(path)
+}
+
+/// Checks that a folder belongs to this user and that nobody else may write to it: whoever may can put other roots of
+/// trust, or another directory, in place of those inside.
+///
+/// # Errors
+/// [`FileError`], which names the command that mends it.
+pub fn check_own(path: &Path) -> Result<(), FileError> {
+    let refused = |source| FileError { action: "use this folder", path: path.to_owned(), reason: source };
+    let found = fs::metadata(path).map_err(refused)?;
+    let user = rustix::process::geteuid().as_raw();
+    let problem = if found.uid() != user {
+        let owner = found.uid();
+        format!(
+            "it belongs to user {owner} and this is user {user}: run as that user, or give it a folder of its own"
+        )
+    } else if found.mode() & 0o022 != 0 {
+        let mode = found.mode() & 0o7777;
+        format!("others may write to it (mode {mode:04o}): run `chmod go-w {}`", path.display())
+    } else {
+        return Ok(());
+    };
+    Err(refused(io::Error::new(io::ErrorKind::PermissionDenied, problem)))
 }
 
 /// Reads a whole file of at most `bytes_max`.
@@ -109,7 +141,7 @@ pub fn make_private(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`], also where the file is longer.
 pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
-    let refused = |source| FileError { action: "read this file", path: path.to_owned(), source };
+    let refused = |source| FileError { action: "read this file", path: path.to_owned(), reason: source };
     let file = File::open(path).map_err(refused)?;
     let mut bytes = Vec::new();
     let room = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -129,7 +161,7 @@ pub fn read_text(path: &Path, bytes_max: usize) -> Result<String, FileError> {
     String::from_utf8(read(path, bytes_max)?).map_err(|_| FileError {
         action: "read this file",
         path: path.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"),
+        reason: io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"),
     })
 }
 
@@ -150,7 +182,7 @@ pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 fn write_then_rename(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let refused = |source| FileError { action: "write this file", path: path.to_owned(), source };
+    let refused = |source| FileError { action: "write this file", path: path.to_owned(), reason: source };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -171,5 +203,29 @@ fn write_then_rename(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErr
 pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let synced = File::open(path).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| FileError { action: "sync this folder", path: path.to_owned(), source })
+    synced.map_err(|source| FileError { action: "sync this folder", path: path.to_owned(), reason: source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_ones_own_or_not_used() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("a/b");
+        make_private(&folder).unwrap();
+        for made in [&folder, &temp.path().join("a")] {
+            assert_eq!(fs::metadata(made).unwrap().mode() & 0o777, 0o700, "{}", made.display());
+        }
+        for (mode, own) in [(0o755, true), (0o775, false), (0o702, false)] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check_own(&folder).is_ok(), own, "{mode:o}");
+            assert_eq!(make_private(&folder).is_ok(), own, "{mode:o}");
+        }
+        let error = check_own(&folder).unwrap_err().to_string();
+        assert!(error.contains(&format!("chmod go-w {}", folder.display())), "{error}");
+    }
 }

@@ -1,7 +1,8 @@
 //! What a delivery is: verified, opened, decoded, or set aside with the reason.
 //!
 //! Claimed: a notice is shown only if its originator's signature verified under the directory (G1); whoever merely
-//! claims to be its originator gets no answer; and a delivery that cannot be used is kept for investigation and
+//! claims to be its originator gets no answer; DELIVERED names the portions that were opened, so that nobody signs for
+//! what was withheld on the way; and a delivery that cannot be used is kept for investigation and
 //! acknowledged, so that it does not come back for ever. A receipt is never answered with a receipt.
 
 use std::sync::Arc;
@@ -9,16 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::directory::{Directory, DirectoryError};
-use valise_proto::envelope::{Envelope, NoticeKind, OpenError, OpenedPortion, VerifiedEnvelope};
+use valise_proto::envelope::{Envelope, NoticeKind, OpenedPortion, VerifiedEnvelope};
 use valise_proto::id::Timestamp;
-use valise_proto::receipt::{ReceiptKind, SignedReceipt};
+use valise_proto::receipt::SignedReceipt;
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::Item;
 
 use crate::compose::content;
-use crate::core::{Arrival, CountedReceipt, Outgoing, Received, Seen, SetAside};
-use crate::node::office::Office;
-use crate::store::StoreError;
+use crate::core::{Arrival, CountedReceipt, Outgoing, Reason, Received, Seen, SetAside};
+use crate::node::office::{Office, Statement};
+use crate::store::{Kept, StoreError};
 
 /// What an examination led to.
 #[derive(Debug)]
@@ -51,9 +52,8 @@ pub fn examine(office: &Office, item: Item, last_try: bool) -> Result<Verdict, N
     match item {
         Item::Receipt(receipt) => expiry(office, *receipt, &directory, now).map(Verdict::Arrival),
         Item::Envelope(envelope) => {
-            let seen = Seen::of(&envelope);
-            if office.store().has_seen(&seen)? {
-                return Ok(Verdict::Arrival(Arrival::Again(seen)));
+            if let Some(known) = known(office, &envelope, now)? {
+                return Ok(Verdict::Arrival(known));
             }
             let examination = Examination { office, directory, now };
             examination.envelope(*envelope, last_try)
@@ -61,10 +61,29 @@ pub fn examine(office: &Office, item: Item, last_try: bool) -> Result<Verdict, N
     }
 }
 
+/// What is known already, or comes under the id of something that is kept: nothing kept is ever overwritten.
+fn known(office: &Office, envelope: &Envelope, now: Timestamp) -> Result<Option<Arrival>, NotExamined> {
+    let seen = Seen::of(envelope);
+    if office.store().has_seen(&seen)? {
+        return Ok(Some(Arrival::Again(seen)));
+    }
+    let reason = match office.store().kept(&seen.notice_id)? {
+        None => return Ok(None),
+        Some(Kept::Received(digest)) if digest == seen.header_digest => {
+            return Ok(Some(Arrival::Again(seen)));
+        }
+        Some(Kept::Received(_)) => {
+            format!("another envelope was taken in before under notice id {}", seen.notice_id)
+        }
+        Some(Kept::Sent) => format!("notice id {} is that of an envelope of our own", seen.notice_id),
+    };
+    Ok(Some(unreadable(envelope.encode(), reason, now)))
+}
+
 /// What cannot even be read is kept as it came.
 #[must_use]
-pub fn unreadable(bytes: Bytes, reason: String, now: Timestamp) -> Arrival {
-    let aside = SetAside { seen: None, bytes, at: now, reason, receipt: None };
+pub fn unreadable(bytes: Bytes, reason: impl std::fmt::Display, now: Timestamp) -> Arrival {
+    let aside = SetAside { seen: None, bytes, at: now, reason: Reason::new(reason), receipt: None };
     Arrival::SetAside { aside: Box::new(aside), reply: None }
 }
 
@@ -76,13 +95,13 @@ fn expiry(
 ) -> Result<Arrival, NotExamined> {
     let bytes = receipt.encode();
     let notice_id = receipt.receipt().notice_id;
-    let sent = notice_id.map(|id| office.store().sent_record(&id)).transpose()?.flatten();
+    let sent = notice_id.map(|id| office.store().sent_facts(&id)).transpose()?.flatten();
     let Some(sent) = sent else {
         // Our own receipts expire too; nobody waits for an account of that.
-        let reason = "an EXPIRED receipt about something not on record here".to_owned();
+        let reason = "an EXPIRED receipt about something not on record here";
         return Ok(unreadable(bytes, reason, now));
     };
-    Ok(match CountedReceipt::of_expiry(receipt, &sent.facts(), directory) {
+    Ok(match CountedReceipt::of_expiry(receipt, &sent, directory) {
         Ok(counted) => Arrival::Expiry(Box::new(counted)),
         Err(error) => unreadable(bytes, format!("a broker's receipt that does not count: {error}"), now),
     })
@@ -105,8 +124,12 @@ impl Examination<'_> {
         };
         let opened = verified.open(self.office.agency(), self.office.vault().sealing_keys());
         let opened = match opened {
+            // Ciphertexts and keys may be withheld, by our clearance or by whoever carries them; but never all of them.
+            Ok(opened) if opened.is_empty() => {
+                return Ok(Verdict::Arrival(self.not_opened(&kept, "no portion came with its key")));
+            }
             Ok(opened) => opened,
-            Err(error) => return Ok(Verdict::Arrival(self.not_opened(&kept, &error))),
+            Err(error) => return Ok(Verdict::Arrival(self.not_opened(&kept, error))),
         };
         let arrival = match verified.header().kind {
             NoticeKind::Receipt => self.receipt(&verified, &opened)?,
@@ -131,8 +154,9 @@ impl Examination<'_> {
         self.set_aside(envelope, None, reason, answered.then_some(refusal))
     }
 
-    /// Key wraps are not covered by the originator's signature, so here too the id is not taken as seen.
-    fn not_opened(&self, envelope: &Envelope, error: &OpenError) -> Arrival {
+    /// Key wraps are not covered by the originator's signature, nor is it what is left out, so here too the id is not
+    /// taken as seen.
+    fn not_opened(&self, envelope: &Envelope, error: impl std::fmt::Display) -> Arrival {
         let reason = format!("notice {} does not open: {error}", envelope.header().notice_id);
         let answered = envelope.header().kind != NoticeKind::Receipt;
         let refusal = answered.then(|| Refusal::new(RefusalCode::Malformed, error));
@@ -146,7 +170,8 @@ impl Examination<'_> {
             let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
             return self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal));
         }
-        let receipt = self.office.receipt(ReceiptKind::Delivered, envelope, None, None, self.now);
+        let portions = opened.iter().map(|portion| portion.index).collect();
+        let receipt = self.office.receipt(Statement::Delivered { portions }, envelope, self.now);
         let reply = self.reply(envelope, &receipt);
         let (directory, at) = (self.directory.clone(), self.now);
         Arrival::Notice { received: Box::new(Received { envelope: verified, directory, at, receipt }), reply }
@@ -161,12 +186,12 @@ impl Examination<'_> {
             Err(error) => return Ok(refused(format!("a RECEIPT cannot be read: {error}"))),
         };
         let notice_id = receipt.receipt().notice_id;
-        let sent = notice_id.map(|id| self.office.store().sent_record(&id)).transpose()?.flatten();
+        let sent = notice_id.map(|id| self.office.store().sent_facts(&id)).transpose()?.flatten();
         let Some(sent) = sent else {
             return Ok(refused("a receipt about a notice that was not sent from here".to_owned()));
         };
         let originator = &verified.header().originator;
-        Ok(match CountedReceipt::of_recipient(receipt, originator, &sent.facts(), &self.directory) {
+        Ok(match CountedReceipt::of_recipient(receipt, originator, &sent, &self.directory) {
             Ok(receipt) => Arrival::Receipt { carrier, receipt: Box::new(receipt) },
             Err(error) => refused(format!("a receipt from {originator} does not count: {error}")),
         })
@@ -179,10 +204,11 @@ impl Examination<'_> {
         reason: String,
         refusal: Option<Refusal>,
     ) -> Arrival {
-        let rejected = |why| self.office.receipt(ReceiptKind::Rejected, envelope, None, Some(why), self.now);
+        let rejected = |why| self.office.receipt(Statement::Rejected(why), envelope, self.now);
         let receipt = refusal.map(rejected);
         let reply = receipt.as_ref().and_then(|receipt| self.reply(envelope, receipt));
-        let aside = SetAside { seen, bytes: envelope.encode(), at: self.now, reason, receipt };
+        let (bytes, at, reason) = (envelope.encode(), self.now, Reason::new(reason));
+        let aside = SetAside { seen, bytes, at, reason, receipt };
         Arrival::SetAside { aside: Box::new(aside), reply }
     }
 

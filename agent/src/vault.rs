@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -128,9 +128,13 @@ impl Vault {
         if !keys.exists() {
             return Err(VaultError::Missing(folder.clone()));
         }
-        check_private(&keys, 0o700)?;
+        folder::check_own(folder.path())?;
+        let found = fs::metadata(&keys).map_err(|source| file_error("read this folder", &keys, source))?;
+        check_private(&found, &keys, 0o700)?;
         let tls_path = keys.join("tls.key");
-        let tls = Zeroizing::new(read_secret(&tls_path)?);
+        let tls = read_secret(&tls_path)?;
+        let tls = std::str::from_utf8(&tls).map_err(|error| unreadable(&tls_path, error))?;
+        let tls = Zeroizing::new(tls.to_owned());
         rcgen::KeyPair::from_pem(&tls).map_err(|error| unreadable(&tls_path, error))?;
         let signing = SigningKey::from_seed(&*read_seed(&keys.join("signing.key"), SIGNING_PEM_LABEL)?);
         let mut sealing = Vec::new();
@@ -262,20 +266,38 @@ fn sealing_key_files(keys: &Path) -> Result<Vec<PathBuf>, VaultError> {
     Ok(std::iter::once(keys.join("sealing.key")).chain(former).collect())
 }
 
-fn check_private(path: &Path, wanted: u32) -> Result<(), VaultError> {
-    let metadata = fs::metadata(path).map_err(|source| file_error("read this file", path, source))?;
-    let mode = metadata.permissions().mode() & 0o7777;
+fn check_private(found: &fs::Metadata, path: &Path, wanted: u32) -> Result<(), VaultError> {
+    let mode = found.permissions().mode() & 0o7777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(VaultError::Exposed { path: path.to_owned(), mode, wanted }) }
 }
 
-fn read_secret(path: &Path) -> Result<String, VaultError> {
-    check_private(path, 0o600)?;
-    Ok(folder::read_text(path, KEY_FILE_BYTES_MAX)?)
+/// Reads a file that holds a key, into one buffer that is wiped: one that grew would leave copies of the key behind.
+fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    let refused = |source| file_error("read this file", path, source);
+    let mut file = fs::File::open(path).map_err(refused)?;
+    // Of the file that was opened, not of whatever may take its name meanwhile.
+    check_private(&file.metadata().map_err(refused)?, path, 0o600)?;
+    let mut buffer = Zeroizing::new(vec![0; KEY_FILE_BYTES_MAX.saturating_add(1)]);
+    let mut len = 0_usize;
+    loop {
+        match file.read(buffer.get_mut(len..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(read) => len = len.saturating_add(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    if len > KEY_FILE_BYTES_MAX {
+        let sentence = format!("it is longer than the {KEY_FILE_BYTES_MAX} bytes allowed");
+        return Err(refused(io::Error::new(io::ErrorKind::FileTooLarge, sentence)));
+    }
+    buffer.truncate(len);
+    Ok(buffer)
 }
 
 fn read_seed(path: &Path, label: &str) -> Result<Zeroizing<[u8; 32]>, VaultError> {
-    let text = Zeroizing::new(read_secret(path)?);
-    let found = pem::parse(text.as_bytes()).map_err(|error| unreadable(path, error))?;
+    let text = read_secret(path)?;
+    let found = pem::parse(&*text).map_err(|error| unreadable(path, error))?;
     if found.tag() != label {
         return Err(unreadable(path, format!("it is a `{}`, not a `{label}`", found.tag())));
     }
@@ -298,7 +320,7 @@ fn unreadable(path: &Path, problem: impl fmt::Display) -> VaultError {
 }
 
 fn file_error(action: &'static str, path: &Path, source: io::Error) -> VaultError {
-    VaultError::File(FileError { action, path: path.to_owned(), source })
+    VaultError::File(FileError { action, path: path.to_owned(), reason: source })
 }
 
 #[cfg(test)]
@@ -346,6 +368,18 @@ mod tests {
         fs::set_permissions(folder.keys(), fs::Permissions::from_mode(0o755)).unwrap();
         let error = Vault::open(&folder).unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_read_into_one_buffer_that_never_grows() {
+        let (_temp, folder) = folder();
+        Vault::create(&folder).unwrap();
+        let path = folder.keys().join("tls.key");
+        let read = read_secret(&path).unwrap();
+        assert_eq!(read.as_slice(), fs::read(&path).unwrap());
+        assert_eq!(read.capacity(), KEY_FILE_BYTES_MAX + 1);
+        folder::replace_secret(&path, &[b'x'; KEY_FILE_BYTES_MAX + 1]).unwrap();
+        assert!(read_secret(&path).unwrap_err().to_string().contains("longer than"));
     }
 
     #[test]

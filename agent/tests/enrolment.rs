@@ -5,11 +5,12 @@
 #[path = "../src/fixture.rs"]
 mod fixture;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fixture::Exchange;
-use valise_proto::enrolment::SignedEnrolmentRequest;
+use valise_proto::enrolment::{EnrolmentBundle, SignedEnrolmentRequest};
 use valise_proto::label::Classification;
 
 fn agent(args: &[&str]) -> Output {
@@ -140,6 +141,73 @@ fn g12_a_directory_older_than_the_one_held_is_refused() {
     let older = case.exchange.bundle(&request(&case.data)).to_pem();
     let output = case.join(&older, &["--yes-i-compared-the-fingerprint"]);
     assert!(text(&output.stderr).contains("older than version 5"), "{}", text(&output.stderr));
+}
+
+const COMPARED: &[&str] = &["--yes-i-compared-the-fingerprint"];
+
+#[test]
+fn g12_a_bundle_whose_certificate_no_broker_would_accept_is_refused() {
+    let mut case = Case::new();
+    let ours = request(&case.data);
+    case.exchange.enrol(&ours, Classification::Secret);
+    let shaped = |shape: fn(&mut EnrolmentBundle)| case.exchange.bundle_shaped(&ours, shape).to_pem();
+    let anchors =
+        |bundle: &mut EnrolmentBundle| bundle.trust.anchors = Exchange::named("Other").trust().anchors;
+    case.refused(&shaped(anchors), "an authority this node does not trust");
+    let no_lists = |bundle: &mut EnrolmentBundle| bundle.crls.clear();
+    case.refused(&shaped(no_lists), "no revocation list covers");
+    let domain = |bundle: &mut EnrolmentBundle| bundle.trust.trust_domain = "other.example".parse().unwrap();
+    case.refused(&shaped(domain), "this node belongs to other.example");
+    let garbage = |bundle: &mut EnrolmentBundle| bundle.crls.push("not a list".into());
+    case.refused(&shaped(garbage), "revocation list 1 cannot be read");
+}
+
+#[test]
+fn g12_a_renewal_brings_no_other_roots_of_trust() {
+    let mut case = Case::new();
+    let ours = request(&case.data);
+    let bundle = case.exchange.enrol(&ours, Classification::Secret).to_pem();
+    let joined = case.join(&bundle, COMPARED);
+    assert!(joined.status.success(), "{}", text(&joined.stderr));
+    let names = ["tls.crt", "trust.pem", "directory.valise", "crls.pem"];
+    let files = || names.map(|name| std::fs::read(case.data.join(name)).unwrap());
+    let before = files();
+    // An authority of its own; then the same roots, and one more directory key.
+    let mut other = Exchange::new(&[]);
+    other.content.version = 9;
+    let one_more = |bundle: &mut EnrolmentBundle| {
+        bundle.trust.directory_keys.extend(Exchange::new(&[]).trust().directory_keys);
+    };
+    for bundle in [other.enrol(&ours, Classification::Secret), case.exchange.bundle_shaped(&ours, one_more)] {
+        let output = case.join(&bundle.to_pem(), COMPARED);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("other roots of trust") && told.contains("valise-agent init --data"), "{told}");
+        assert!(files() == before, "a refused renewal changed a file");
+    }
+    case.exchange.content.version = 2;
+    let renewed = case.join(&case.exchange.bundle(&ours).to_pem(), COMPARED);
+    assert!(renewed.status.success(), "{}", text(&renewed.stderr));
+    assert!(files() != before, "the renewal was not installed");
+}
+
+#[test]
+fn a_data_folder_that_others_may_write_to_is_refused_with_the_command_that_mends_it() {
+    let case = Case::new();
+    std::fs::set_permissions(&case.data, std::fs::Permissions::from_mode(0o770)).unwrap();
+    let data = case.data.to_str().unwrap();
+    let output = agent(&["run", "--data", data]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains(&format!("chmod go-w {data}")), "{told}");
+    // Nor are keys made in such a folder.
+    let shared = case.data.with_extension("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = init(&shared, "fra/ncb");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("chmod go-w"), "{}", text(&output.stderr));
+    assert!(!shared.join("keys").exists());
 }
 
 #[test]

@@ -81,6 +81,10 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
+    // For the broker itself a peer that goes away is no reason to end.
+    if !matches!(command, Command::Run(_)) {
+        sigpipe::reset();
+    }
     let ended = match command {
         Command::Run(ConfigFile { config }) => run(&config),
         Command::CheckConfig(ConfigFile { config }) => check_config(&config, json),

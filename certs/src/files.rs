@@ -16,19 +16,19 @@ pub const PRIVATE_FOLDER: u32 = 0o700;
 
 /// A file or folder could not be read or written. What was there before is still there.
 #[derive(Debug, Error)]
-#[error("{path}: cannot {action}: {source}", path = path.display())]
+#[error("{path}: cannot {action}: {reason}", path = path.display())]
 pub struct FileError {
     /// What was to be done.
     pub action: &'static str,
     /// With which file or folder.
     pub path: PathBuf,
     /// Why it could not.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 impl FileError {
     pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { action, path: path.to_owned(), source }
+        Self { action, path: path.to_owned(), reason: source }
     }
 }
 

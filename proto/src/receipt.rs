@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::crypto::{SigningKey, context};
 use crate::directory::Directory;
+use crate::envelope::PortionIndex;
 use crate::id::{AgencyId, Digest, NoticeId, Role, SpiffeId, Timestamp};
 use crate::refusal::Refusal;
 use crate::wire::{self, Signed, WireError};
@@ -29,7 +30,7 @@ pub enum ReceiptKind {
     Rejected,
     /// By a recipient: deleted.
     Purged,
-    /// By the broker: deleted before the recipient named fetched it.
+    /// By the broker: deleted before the recipient named acknowledged it.
     Expired,
 }
 
@@ -69,6 +70,15 @@ impl ReceiptKind {
             Self::Delivered | Self::Read | Self::Actioned | Self::Rejected | Self::Purged => false,
         }
     }
+
+    /// Whether the statement is about portions, which it then names.
+    #[must_use]
+    pub fn states_portions(self) -> bool {
+        match self {
+            Self::Delivered | Self::Read | Self::Actioned => true,
+            Self::Accepted | Self::Refused | Self::Rejected | Self::Purged | Self::Expired => false,
+        }
+    }
 }
 
 impl std::fmt::Display for ReceiptKind {
@@ -88,7 +98,7 @@ pub struct Receipt {
     pub header_digest: Digest,
     /// Who states it.
     pub issuer: SpiffeId,
-    /// EXPIRED: the agency that did not fetch it.
+    /// EXPIRED: the agency that did not acknowledge it.
     pub recipient: Option<AgencyId>,
     /// When, by the issuer's clock.
     pub at: Timestamp,
@@ -96,6 +106,9 @@ pub struct Receipt {
     pub officer: Option<String>,
     /// REFUSED and REJECTED: why.
     pub refusal: Option<Refusal>,
+    /// DELIVERED and READ: the portions that were opened, and shown; never none, lest a recipient sign for what it could
+    /// not open. ACTIONED: those that were acted upon. Rising.
+    pub portions: Vec<PortionIndex>,
 }
 
 impl Receipt {

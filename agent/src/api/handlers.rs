@@ -12,7 +12,7 @@ use serde::Deserialize;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::OpenedPortion;
 use valise_proto::id::NoticeId;
-use valise_proto::receipt::{OFFICER_BYTES_MAX, ReceiptKind};
+use valise_proto::receipt::OFFICER_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
@@ -25,7 +25,7 @@ use crate::compose::preview::Preview;
 use crate::compose::{Draft, Signed, content};
 use crate::core::Reading;
 use crate::node::Desk;
-use crate::node::office::Office;
+use crate::node::office::{Office, Statement};
 use crate::store::Sent;
 
 /// Most entries of a list.
@@ -166,7 +166,17 @@ fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFac
     let bytes = store.directory(received.record.directory_version)?;
     let bytes = bytes.ok_or_else(|| ApiError::internal("the directory it was verified under is missing"))?;
     let directory = Directory::verify(bytes, office.trust())?;
-    let receipt = office.receipt(ReceiptKind::Read, &envelope, Some(officer.clone()), None, now);
+    let verified = envelope.verify_delivered(&directory, office.agency())?;
+    let opened = verified.open(office.agency(), office.vault().sealing_keys())?;
+    if opened.is_empty() {
+        let message = "none of its portions opens with the keys held here; nobody is shown anything";
+        return Err(ApiError::new(StatusCode::CONFLICT, "CANNOT_OPEN", message));
+    }
+    let portions = opened.iter().map(|portion| portion.index).collect();
+    let opened = opened.iter().map(opened_facts).collect::<Result<_, _>>()?;
+    let envelope = verified.envelope();
+    let statement = Statement::Read { officer: officer.clone(), portions };
+    let receipt = office.receipt(statement, envelope, now);
     let reply = office.receipt_envelope(envelope.header(), &receipt, &office.directory(), now);
     let reply = match reply {
         Ok(outgoing) => Some(Box::new(outgoing)),
@@ -175,16 +185,13 @@ fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFac
             None
         }
     };
-    let verified = envelope.verify_delivered(&directory, office.agency())?;
-    let portions = verified.open(office.agency(), office.vault().sealing_keys())?;
-    let opened = portions.iter().map(opened_facts).collect::<Result<_, _>>()?;
     Ok((opened, Reading { notice_id: id, officer, at: now, receipt, reply }))
 }
 
 fn opened_facts(portion: &OpenedPortion) -> Result<OpenedFacts, ApiError> {
-    let parts = content::decode(portion)
+    let content = content::decode(portion)
         .map_err(|error| ApiError::new(StatusCode::CONFLICT, "CANNOT_READ", error))?;
-    Ok(OpenedFacts { index: portion.index.get(), label: portion.label.to_string(), parts })
+    Ok(OpenedFacts { index: portion.index.get(), label: portion.label.to_string(), content })
 }
 
 /// `GET /v1/status`: how the node is.

@@ -1,7 +1,7 @@
 //! The local API: HTTP and JSON on a Unix socket that only the node's user can open.
 //!
-//! Claimed: whoever can reach the socket may do everything the agency may; so its mode is 0600, and it lies in the data
-//! folder. Bodies are bounded before they are read.
+//! Claimed: whoever can reach the socket may do everything the agency may; so its mode is 0600 from the moment it is
+//! there, and it lies in the data folder. Bodies are bounded before they are read.
 
 pub mod client;
 mod error;
@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -68,9 +69,20 @@ pub fn listen(path: &Path) -> Result<Listener, ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(error)),
     }
-    let listener = UnixListener::bind(path).map_err(refused)?;
+    let listener = bind_private(path).map_err(refused)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
     Ok(Listener { listener, path: path.to_owned() })
+}
+
+/// Binds so that nobody else can connect, not even for a moment. The mask is that of the whole process: meanwhile what
+/// other threads make is private too, and two sockets are bound one after the other, lest one restore the other's mask.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    static MASK: Mutex<()> = Mutex::new(());
+    let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    bound
 }
 
 impl Drop for Listener {
@@ -134,4 +146,18 @@ async fn unknown_path() -> ApiError {
         "UNKNOWN_PATH",
         "the local API has no such path; paths begin with /v1/",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_private_before_anything_more_is_done_about_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let _bound = bind_private(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can connect (mode {mode:o})");
+    }
 }

@@ -149,6 +149,9 @@ pub struct ReceiptFacts {
     pub officer: Option<String>,
     /// Why, of REFUSED and REJECTED.
     pub reason: Option<String>,
+    /// Which portions, of DELIVERED, READ and ACTIONED: those that the recipient says it opened, showed or acted upon.
+    #[serde(default)]
+    pub portions: Vec<usize>,
 }
 
 /// An officer asks to be shown a notice.
@@ -175,8 +178,8 @@ pub struct OpenedFacts {
     pub index: usize,
     /// Its banner.
     pub label: String,
-    /// Its parts.
-    pub parts: serde_json::Value,
+    /// What it says: `legal_basis`, `purpose`, `review_by` and its `parts`, in the form authors write.
+    pub content: serde_json::Value,
 }
 
 /// How the node is.
@@ -276,8 +279,12 @@ pub struct NoticeStatus {
 pub struct RecipientStatus {
     /// Who.
     pub agency: AgencyId,
-    /// The last step: PENDING, DELIVERED, READ, ACTIONED, REJECTED, PURGED or EXPIRED.
+    /// PENDING, DELIVERED, READ, ACTIONED, PURGED, REJECTED or EXPIRED. Where it once said that it has the notice, that
+    /// counts, whatever else was said.
     pub state: String,
+    /// The portions that it says it has opened, in order.
+    #[serde(default)]
+    pub portions: Vec<usize>,
     /// Whether it answered with a notice of its own.
     pub answered: bool,
     /// Every step, by time.

@@ -1,5 +1,7 @@
 //! From records to what the API says.
 
+use std::collections::BTreeSet;
+
 use valise_proto::directory::Directory;
 use valise_proto::envelope::Envelope;
 use valise_proto::id::{AgencyId, Timestamp};
@@ -26,7 +28,7 @@ impl SentState {
         let has = |kind| sent.receipts.iter().any(|receipt| receipt.receipt().kind == kind);
         if has(ReceiptKind::Accepted) {
             Self::Accepted
-        } else if has(ReceiptKind::Refused) {
+        } else if has(ReceiptKind::Refused) || sent.unsent.is_some() {
             Self::Refused
         } else if sent.lapsed_at.is_some() {
             Self::Lapsed
@@ -67,7 +69,9 @@ pub(super) fn notice_status(sent: &Sent) -> NoticeStatus {
         SentState::Accepted => (by(ReceiptKind::Accepted).map(|receipt| receipt.at), None),
         SentState::Refused => {
             let refused = by(ReceiptKind::Refused);
-            (refused.map(|receipt| receipt.at), refused.and_then(reason_of))
+            let refused = refused.map(|receipt| (receipt.at, reason_of(receipt)));
+            let unsent = || sent.unsent.as_ref().map(|unsent| (unsent.at, Some(unsent.reason.clone())));
+            refused.or_else(unsent).map_or((None, None), |(at, reason)| (Some(at), reason))
         }
         SentState::Lapsed => (sent.lapsed_at, None),
     };
@@ -83,20 +87,42 @@ pub(super) fn notice_status(sent: &Sent) -> NoticeStatus {
 }
 
 fn recipient_status(sent: &Sent, agency: &AgencyId) -> RecipientStatus {
-    let concerns = |receipt: &&Receipt| {
-        receipt.issuer.as_agency() == Some(agency) || receipt.recipient.as_ref() == Some(agency)
+    // An agency speaks for itself alone, a broker for whom it names.
+    let concerns = |receipt: &&Receipt| match receipt.issuer.as_agency() {
+        Some(issuer) => issuer == agency,
+        None => receipt.recipient.as_ref() == Some(agency),
     };
     let mut steps: Vec<&Receipt> =
         sent.receipts.iter().map(SignedReceipt::receipt).filter(concerns).collect();
     steps.sort_by_key(|receipt| (receipt.at, receipt.kind));
-    // A recipient that was shown the notice also had it delivered, whatever its clock says; the later kind counts.
-    let last = steps.iter().map(|receipt| receipt.kind).max();
+    let weightiest = steps.iter().filter(|step| weight(step.kind) > 0).max_by_key(|step| weight(step.kind));
+    let portions: BTreeSet<_> = steps.iter().flat_map(|step| indexes(step)).collect();
     RecipientStatus {
         agency: agency.clone(),
-        state: last.map_or("PENDING", ReceiptKind::as_str).to_owned(),
+        state: weightiest.map_or("PENDING", |step| step.kind.as_str()).to_owned(),
+        portions: portions.into_iter().collect(),
         answered: sent.answered.contains(agency),
         steps: steps.into_iter().map(receipt_facts).collect(),
     }
+}
+
+/// What counts for more of what is said of a recipient. A recipient that was shown the notice also had it delivered,
+/// whatever its clock says; and who has said that it has the notice has it, though a broker says that it never fetched
+/// it, or another copy of it was rejected.
+fn weight(kind: ReceiptKind) -> u8 {
+    match kind {
+        ReceiptKind::Accepted | ReceiptKind::Refused => 0,
+        ReceiptKind::Expired => 1,
+        ReceiptKind::Rejected => 2,
+        ReceiptKind::Delivered => 3,
+        ReceiptKind::Read => 4,
+        ReceiptKind::Actioned => 5,
+        ReceiptKind::Purged => 6,
+    }
+}
+
+fn indexes(receipt: &Receipt) -> impl Iterator<Item = usize> {
+    receipt.portions.iter().map(|index| index.get())
 }
 
 fn reason_of(receipt: &Receipt) -> Option<String> {
@@ -111,6 +137,7 @@ pub(super) fn receipt_facts(receipt: &Receipt) -> ReceiptFacts {
         at: receipt.at,
         officer: receipt.officer.clone(),
         reason: reason_of(receipt),
+        portions: indexes(receipt).collect(),
     }
 }
 
@@ -216,5 +243,68 @@ pub(super) fn directory_view(directory: &Directory) -> DirectoryView {
         expires_at: content.expires_at,
         agencies: agencies.collect(),
         brokers: brokers.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use valise_proto::label::Classification;
+
+    use super::*;
+    use crate::fixture::{Exchange, agency};
+    use crate::store::SentRecord;
+
+    const KENYA: &str = "ken/ncb";
+
+    /// What is told of Kenya once these receipts have come.
+    fn status_of(exchange: &Exchange, receipts: &[(ReceiptKind, &str)]) -> RecipientStatus {
+        let envelope = exchange.envelope("fra/ncb", &[KENYA], b"x", |_| {});
+        let receipt = |(kind, issuer): &(ReceiptKind, &str)| {
+            if kind.is_of_a_broker() {
+                let mut receipt = exchange.answer(&envelope, None).receipt().clone();
+                (receipt.kind, receipt.recipient) = (*kind, Some(agency(KENYA)));
+                return receipt.sign(&exchange.broker_key);
+            }
+            let mut receipt = exchange.receipt(*kind, issuer, &envelope).receipt().clone();
+            // Whatever it names, an agency speaks for itself.
+            receipt.recipient = Some(agency(KENYA));
+            receipt.sign(&exchange.members[&agency(issuer)].signing)
+        };
+        let sent = Sent {
+            record: SentRecord::of(envelope.header(), envelope.header_digest()),
+            receipts: receipts.iter().map(receipt).collect(),
+            lapsed_at: None,
+            unsent: None,
+            deadline_passed: false,
+            answered: Vec::new(),
+        };
+        recipient_status(&sent, &agency(KENYA))
+    }
+
+    #[test]
+    fn g06_who_says_that_it_has_the_notice_has_it_whatever_else_is_said() {
+        use ReceiptKind::{Actioned, Delivered, Expired, Purged, Read, Rejected};
+        let secret = Classification::Secret;
+        let exchange = Exchange::new(&[("fra/ncb", secret), (KENYA, secret), ("tur/border", secret)]);
+        let state = |kinds: &[ReceiptKind]| {
+            let receipts: Vec<_> = kinds.iter().map(|kind| (*kind, KENYA)).collect();
+            let status = status_of(&exchange, &receipts);
+            assert_eq!(status.steps.len(), kinds.len(), "a step is not shown");
+            (status.state, status.portions)
+        };
+        let told = |word: &str, portions: &[usize]| (word.to_owned(), portions.to_vec());
+        assert_eq!(state(&[]), told("PENDING", &[]));
+        assert_eq!(state(&[Expired]), told("EXPIRED", &[]));
+        assert_eq!(state(&[Expired, Rejected]), told("REJECTED", &[]));
+        for kind in [Delivered, Read, Actioned] {
+            assert_eq!(state(&[kind, Rejected, Expired]), told(kind.as_str(), &[0]));
+        }
+        assert_eq!(state(&[Read, Purged, Expired]), told("PURGED", &[0]));
+        let others = status_of(&exchange, &[(Delivered, "tur/border")]);
+        assert_eq!(
+            (others.state.as_str(), others.steps.len()),
+            ("PENDING", 0),
+            "one agency spoke for another"
+        );
     }
 }

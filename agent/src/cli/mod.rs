@@ -186,6 +186,10 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // For the node itself a peer that goes away is no reason to end.
+    if !matches!(cli.command, Command::Run { .. }) {
+        sigpipe::reset();
+    }
     let json = cli.common.json;
     let (error, code) = match run(cli) {
         Ok(()) => return ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! What people read: plain tables.
 
+mod content;
+
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -28,7 +30,7 @@ impl Table {
     }
 
     fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
 }
 
@@ -62,7 +64,7 @@ impl Facts {
 
     fn line(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{name:<14}{value}");
+        let _ = writeln!(self.0, "{name:<14}{}", printable(&value.to_string()));
         self
     }
 
@@ -73,11 +75,23 @@ impl Facts {
         self
     }
 
+    /// Lines that are printable already.
     fn text(&mut self, text: impl std::fmt::Display) -> &mut Self {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "{text}");
         self
     }
+}
+
+/// What others wrote, so that it can neither command the terminal nor look like something else: control characters and
+/// those that turn the direction of writing are shown by their numbers.
+fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| match c.is_control() || turns(c) {
+        true => c.escape_unicode().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
@@ -219,13 +233,14 @@ pub(super) fn notice(notice: &NoticeFacts) -> String {
 }
 
 fn receipts(receipts: &[ReceiptFacts]) -> Table {
-    let mut table = Table::new(["RECEIPT", "AT", "BY", "OFFICER", "REASON"]);
+    let mut table = Table::new(["RECEIPT", "AT", "BY", "PORTIONS", "OFFICER", "REASON"]);
     for receipt in receipts {
         let about = receipt.recipient.as_ref().map(|agency| format!("for {agency}"));
         table.row(vec![
             receipt.kind.clone(),
             receipt.at.to_string(),
             receipt.issuer.clone(),
+            joined(&receipt.portions),
             or_dash(receipt.officer.as_ref()),
             or_dash(receipt.reason.clone().or(about)),
         ]);
@@ -238,7 +253,7 @@ pub(super) fn opened(opened: &OpenedNotice) -> String {
     facts.text(notice(&opened.notice));
     for portion in &opened.opened {
         facts.text(format!("Portion {}: {}", portion.index, portion.label));
-        facts.text(serde_json::to_string_pretty(&portion.parts).unwrap_or_default()).text("");
+        facts.text(content::lines(&portion.content));
     }
     for portion in opened.notice.portions.iter().filter(|portion| !portion.held) {
         facts.text(format!("Portion {} was withheld from you: {}", portion.index, portion.label));
@@ -289,7 +304,7 @@ pub(super) fn notice_status(status: &NoticeStatus) -> String {
     facts.maybe("Reason", status.reason.as_ref());
     let over = if status.deadline_passed { " (over)" } else { "" };
     facts.maybe("Respond by", status.respond_by.map(|at| format!("{at}{over}"))).text("");
-    let mut table = Table::new(["RECIPIENT", "STATE", "AT", "OFFICER", "REASON"]);
+    let mut table = Table::new(["RECIPIENT", "STATE", "AT", "PORTIONS", "OFFICER", "REASON"]);
     for recipient in &status.recipients {
         if recipient.steps.is_empty() {
             table.row(vec![recipient.agency.to_string(), recipient.state.clone()]);
@@ -297,7 +312,8 @@ pub(super) fn notice_status(status: &NoticeStatus) -> String {
         for (turn, step) in recipient.steps.iter().enumerate() {
             let name = if turn == 0 { recipient.agency.to_string() } else { String::new() };
             let (officer, reason) = (or_dash(step.officer.as_ref()), or_dash(step.reason.as_ref()));
-            table.row(vec![name, step.kind.clone(), step.at.to_string(), officer, reason]);
+            let portions = joined(&step.portions);
+            table.row(vec![name, step.kind.clone(), step.at.to_string(), portions, officer, reason]);
         }
     }
     facts.text(table);
@@ -326,4 +342,30 @@ pub(super) fn directory(view: &DirectoryView) -> String {
     }
     facts.text("").text(table);
     facts.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_which_portions_each_recipient_says_it_opened() {
+        let status = serde_json::json!({
+            "notice_id": "0190b6f0-0000-7000-8000-000000000000", "state": "ACCEPTED", "at": null, "reason": null,
+            "respond_by": null, "deadline_passed": false,
+            "recipients": [{
+                "agency": "ken/ncb", "state": "DELIVERED", "portions": [0, 2], "answered": false,
+                "steps": [{
+                    "kind": "DELIVERED", "issuer": "spiffe://exchange.example/agency/ken/ncb", "recipient": null,
+                    "at": "2026-03-01T12:00:00Z", "officer": null, "reason": null, "portions": [0, 2],
+                }],
+            }],
+        });
+        let status: NoticeStatus = serde_json::from_value(status).unwrap();
+        let told = notice_status(&status);
+        let line = told.lines().find(|line| line.starts_with("ken/ncb")).unwrap();
+        assert!(told.contains("PORTIONS") && line.contains("  0, 2  "), "{told}");
+        let told = receipts(&status.recipients[0].steps).to_string();
+        assert!(told.contains("PORTIONS") && told.contains("  0, 2  "), "{told}");
+    }
 }

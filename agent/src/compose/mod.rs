@@ -64,11 +64,13 @@ pub enum ComposeError {
     #[error("the notice cannot be sealed: {0}")]
     Seal(#[from] SealError),
     /// It is too large.
-    #[error("the envelope would be {len} bytes; at most {max} are carried")]
+    #[error(
+        "the envelope would be {len} bytes; at most {max} are carried: divide the notice and send the parts"
+    )]
     TooLarge {
         /// Its length.
         len: usize,
-        /// The limit.
+        /// The limit of the broker that this node was last connected to.
         max: usize,
     },
 }
@@ -155,7 +157,7 @@ impl Sealed {
     /// # Errors
     /// [`ComposeError::TooLarge`].
     pub fn sign(self, office: &Office) -> Result<Signed, ComposeError> {
-        let max = valise_proto::wire::limits::Limits::DEFAULT.envelope_bytes_max;
+        let max = office.limits().envelope_bytes_max;
         let envelope = self.sealed.sign(office.vault().signing_key());
         let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)));
         let len = outgoing.encoded.len();

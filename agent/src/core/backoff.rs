@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Longest wait after the first failure.
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest wait after any number of failures.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Doublings after which the wait no longer grows.
 const DOUBLINGS_MAX: u32 = 10;
 

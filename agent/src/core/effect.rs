@@ -5,6 +5,7 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, Precedence, VerifiedEnvelope};
 use valise_proto::id::{Digest, NoticeId, Timestamp};
 use valise_proto::receipt::SignedReceipt;
+use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 use zeroize::Zeroizing;
 
@@ -93,6 +94,35 @@ pub struct Received {
     pub receipt: SignedReceipt,
 }
 
+/// Longest [`Reason`], in bytes.
+pub const REASON_BYTES_MAX: usize = 512;
+
+/// Why something was set aside, in a sentence without content, cut to [`REASON_BYTES_MAX`]: part of it may be a peer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// The sentence, cut between characters where it is too long.
+    #[must_use]
+    pub fn new(sentence: impl std::fmt::Display) -> Self {
+        let mut sentence = sentence.to_string();
+        sentence.truncate(sentence.floor_char_boundary(REASON_BYTES_MAX));
+        Self(sentence)
+    }
+
+    /// The sentence.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A delivery that is not shown to anybody.
 #[derive(Clone, Debug)]
 pub struct SetAside {
@@ -102,8 +132,8 @@ pub struct SetAside {
     pub bytes: Bytes,
     /// When.
     pub at: Timestamp,
-    /// Why, in a sentence without content.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// The REJECTED receipt, where the originator is known to be who it says.
     pub receipt: Option<SignedReceipt>,
 }
@@ -202,6 +232,13 @@ pub enum Outcome {
     Answered(Box<BrokerAnswer>),
     /// It expired before a broker could be reached.
     Lapsed(Timestamp),
+    /// It was not submitted, for the broker would have ended the connection for it.
+    Unsendable {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        refusal: Refusal,
+    },
 }
 
 /// Until when answers to a notice of ours are asked for.
@@ -277,7 +314,7 @@ pub enum Event {
     /// A receipt about a notice of ours arrived.
     Receipt(NoticeId),
     /// Something was set aside.
-    SetAside(String),
+    SetAside(Reason),
     /// That an officer was shown a notice is on stable storage.
     Read(NoticeId),
     /// The time for answers to a notice of ours is over.

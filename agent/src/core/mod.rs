@@ -8,6 +8,7 @@
 
 mod backoff;
 mod effect;
+mod link;
 mod outbox;
 mod receipts;
 mod seen;
@@ -20,22 +21,24 @@ use std::time::Duration;
 use thiserror::Error;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 
 pub use effect::{
-    Arrival, Change, Deadline, Draft, Effect, Event, OutboxSeq, Outcome, Outgoing, Place, Queued, Reading,
-    Received, Seen, SessionId, SetAside, Ticket,
+    Arrival, Change, Deadline, Draft, Effect, Event, OutboxSeq, Outcome, Outgoing, Place, Queued,
+    REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
 
 use backoff::Jitter;
+use link::Link;
 use outbox::Outbox;
 use seen::{Familiar, SeenNotices};
 
 /// How long after its expiry a notice may still be on its way to us, for clocks that differ.
 pub const EXPIRY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-/// A connection that held this long forgives earlier failures.
-const STEADY_AFTER: Duration = Duration::from_secs(60);
+/// What a broker is told that leaves a submission without an answer.
+const UNANSWERED: &str = "a submission has gone without an answer for too long";
 /// Most envelopes forgotten in one change.
 const FORGET_MAX: usize = 256;
 
@@ -66,13 +69,6 @@ pub enum NotQueued {
     Stopping,
 }
 
-#[derive(Debug)]
-enum Link {
-    Waiting { until: Timestamp, failures: u32 },
-    Connecting { failures: u32 },
-    Up { session: SessionId, since: Timestamp, failures: u32, in_flight_max: usize },
-}
-
 /// What follows once a change is on stable storage.
 #[derive(Debug, Default)]
 struct Afterwards {
@@ -92,6 +88,10 @@ pub struct Core {
     seen: SeenNotices,
     reading: BTreeMap<NoticeId, Ticket>,
     deadlines: BTreeSet<Deadline>,
+    /// Until when the directory counts. A clock beyond that may be wrong, so nothing is given up by it for ever.
+    directory_until: Timestamp,
+    /// Whether the clock was within that when it was last told.
+    directory_counts: bool,
     link: Link,
     jitter: Jitter,
     next_ticket: u64,
@@ -114,6 +114,8 @@ impl Core {
             seen: SeenNotices::new(memory.seen),
             reading: BTreeMap::new(),
             deadlines: memory.deadlines.into_iter().collect(),
+            directory_until: Timestamp::from_millis(0),
+            directory_counts: false,
             link: Link::Waiting { until: Timestamp::from_millis(0), failures: 0 },
             jitter: Jitter::new(seed),
             next_ticket: 0,
@@ -138,6 +140,12 @@ impl Core {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.tickets.is_empty() && self.effects.is_empty() && self.outbox.in_flight() == 0
+    }
+
+    /// The directory in force counts until `expires_at`. Only until then do envelopes lapse in the outbox and are others
+    /// forgotten: a clock that jumped ahead of everything the authority signed must not cost a notice.
+    pub fn handle_directory(&mut self, expires_at: Timestamp) {
+        self.directory_until = expires_at;
     }
 
     /// A notice that was sealed and signed here. [`Event::Queued`] follows once it is on stable storage.
@@ -217,7 +225,7 @@ impl Core {
         // A counted receipt always names its notice; the other arm keeps this total.
         match receipt.signed().receipt().notice_id {
             Some(notice_id) => Event::Receipt(notice_id),
-            None => Event::SetAside("a receipt without a notice".to_owned()),
+            None => Event::SetAside(Reason::new("a receipt without a notice")),
         }
     }
 
@@ -250,6 +258,7 @@ impl Core {
                 format!("another envelope was taken in before under notice id {}", seen.notice_id)
             }
         };
+        let reason = Reason::new(reason);
         let event = Event::SetAside(reason.clone());
         let aside = SetAside { seen: None, bytes: bytes(), at: now, reason, receipt: None };
         self.take_in(place, None, vec![Change::SetAside(Box::new(aside))], None, event);
@@ -282,32 +291,49 @@ impl Core {
         answer: BrokerAnswer,
         now: Timestamp,
     ) {
-        if self.up_session() != Some(session) {
+        if self.link.session() != Some(session) {
             return;
         }
         let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
         if let Some(refusal) = answer.passing_refusal() {
             let refusals = self.outbox.count_refusal(queued.seq).unwrap_or(1);
             let wait = self.jitter.wait(refusals).max(refusal.retry_after.unwrap_or_default());
-            self.outbox.wait(queued.seq, now.plus(wait));
+            self.outbox.wait(queued.seq, wait, now);
             return;
         }
         let event = match answer.refusal() {
             None => Event::Accepted(notice_id),
             Some(refusal) => Event::Refused { notice_id, kind: queued.kind, reason: refusal.to_string() },
         };
-        self.unqueue(queued, Outcome::Answered(Box::new(answer)), event);
-        self.submit_what_fits();
+        self.unqueue(queued, Outcome::Answered(Box::new(answer)), event, now);
+        self.submit_what_fits(now);
     }
 
-    fn unqueue(&mut self, queued: Queued, outcome: Outcome, event: Event) {
-        self.outbox.remove(queued.seq);
+    /// An envelope was not submitted on `session`, because the broker would end the connection for it.
+    pub fn handle_unsendable(
+        &mut self,
+        session: SessionId,
+        notice_id: NoticeId,
+        refusal: Refusal,
+        now: Timestamp,
+    ) {
+        if self.link.session() != Some(session) {
+            return;
+        }
+        let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
+        let event = Event::Refused { notice_id, kind: queued.kind, reason: refusal.to_string() };
+        self.unqueue(queued, Outcome::Unsendable { at: now, refusal }, event, now);
+        self.submit_what_fits(now);
+    }
+
+    fn unqueue(&mut self, queued: Queued, outcome: Outcome, event: Event, now: Timestamp) {
+        self.outbox.remove(queued.seq, now);
         let then = Afterwards { events: vec![event], ..Afterwards::default() };
         self.persist(vec![Change::Unqueue { queued, outcome: Box::new(outcome) }], then);
     }
 
     /// A change is on stable storage: what waited for it may be said.
-    pub fn handle_persisted(&mut self, tickets: &[Ticket]) {
+    pub fn handle_persisted(&mut self, tickets: &[Ticket], now: Timestamp) {
         let mut places = Vec::new();
         for ticket in tickets {
             let Some(then) = self.tickets.remove(ticket) else { continue };
@@ -322,30 +348,27 @@ impl Core {
             self.effects.extend(then.events.into_iter().map(Effect::Notify));
         }
         self.acknowledge(places);
-        self.submit_what_fits();
+        self.submit_what_fits(now);
     }
 
     /// A connection is up and its directory is one to act upon.
     pub fn handle_connected(&mut self, session: SessionId, in_flight_max: usize, now: Timestamp) {
-        let failures = self.failures();
+        let failures = self.link.failures();
         self.link = Link::Up { session, since: now, failures, in_flight_max };
-        self.submit_what_fits();
+        self.outbox.wake_all();
+        self.submit_what_fits(now);
     }
 
     /// The connection ended, or could not be made.
     pub fn handle_disconnected(&mut self, now: Timestamp) {
         self.outbox.reset_in_flight();
-        let forgiven = match &self.link {
-            Link::Up { since, .. } => now.since(*since) >= STEADY_AFTER,
-            Link::Waiting { .. } | Link::Connecting { .. } => false,
-        };
-        let failures = if forgiven { 1 } else { self.failures().saturating_add(1) };
+        let failures = self.link.failures_with_this(now);
         self.link = Link::Waiting { until: now.plus(self.jitter.wait(failures)), failures };
     }
 
     /// The peer broke the rules of the protocol.
     pub fn handle_misbehaviour(&mut self, session: SessionId, reason: &'static str) {
-        if self.up_session() == Some(session) {
+        if self.link.session() == Some(session) {
             self.effects.push_back(Effect::Close { session, reason });
         }
     }
@@ -358,59 +381,49 @@ impl Core {
     /// A time that was asked for by [`Core::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.outbox.wake(now);
-        while let Some(queued) = self.outbox.next_expired(now) {
-            let event = Event::Lapsed(queued.notice_id);
-            self.unqueue(queued, Outcome::Lapsed(now), event);
+        self.directory_counts = now <= self.directory_until;
+        if self.directory_counts {
+            self.give_up_what_expired(now);
         }
         while let Some(deadline) = self.deadlines.first().copied().filter(|first| first.respond_by < now) {
             self.deadlines.remove(&deadline);
             let then = Afterwards { events: vec![Event::DeadlinePassed(deadline)], ..Afterwards::default() };
             self.persist(vec![Change::DeadlinePassed(deadline)], then);
         }
+        if self.outbox.is_overdue(now)
+            && let Some(session) = self.link.session()
+        {
+            self.effects.push_back(Effect::Close { session, reason: UNANSWERED });
+        }
+        if self.link.is_due(now) && !self.stopping {
+            self.link = Link::Connecting { failures: self.link.failures() };
+            self.effects.push_back(Effect::Connect);
+        }
+        self.submit_what_fits(now);
+    }
+
+    fn give_up_what_expired(&mut self, now: Timestamp) {
+        while let Some(queued) = self.outbox.next_expired(now) {
+            let event = Event::Lapsed(queued.notice_id);
+            self.unqueue(queued, Outcome::Lapsed(now), event, now);
+        }
         let forgotten = self.seen.forget_expired(now, FORGET_MAX);
         if !forgotten.is_empty() {
             self.persist(vec![Change::Forget(forgotten)], Afterwards::default());
         }
-        self.connect_if_due(now);
-        self.submit_what_fits();
     }
 
-    fn connect_if_due(&mut self, now: Timestamp) {
-        if let Link::Waiting { until, failures } = self.link
-            && until <= now
-            && !self.stopping
-        {
-            self.link = Link::Connecting { failures };
-            self.effects.push_back(Effect::Connect);
-        }
-    }
-
-    /// When [`Core::handle_timeout`] is next to be called.
+    /// When [`Core::handle_timeout`] is next to be called. A clock that is set, or another directory, may make more
+    /// things due than this says, so it is to be called every few seconds in any case.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let connect = match &self.link {
-            Link::Waiting { until, .. } if !self.stopping => Some(*until),
-            Link::Waiting { .. } | Link::Connecting { .. } | Link::Up { .. } => None,
-        };
+        let connect = self.link.waits_until().filter(|_| !self.stopping);
         let after = |at: Timestamp| at.plus(Duration::from_millis(1));
         let deadline = self.deadlines.first().map(|deadline| after(deadline.respond_by));
-        let times = [connect, self.outbox.next_time(), deadline, self.seen.next_time()];
-        times.into_iter().flatten().min()
-    }
-
-    fn failures(&self) -> u32 {
-        match &self.link {
-            Link::Waiting { failures, .. } | Link::Connecting { failures } | Link::Up { failures, .. } => {
-                *failures
-            }
-        }
-    }
-
-    fn up_session(&self) -> Option<SessionId> {
-        match &self.link {
-            Link::Up { session, .. } => Some(*session),
-            Link::Waiting { .. } | Link::Connecting { .. } => None,
-        }
+        let given_up = [self.outbox.next_expiry(), self.seen.next_time()];
+        let given_up = given_up.map(|at| at.filter(|_| self.directory_counts));
+        let times = [connect, self.outbox.next_wake(), self.outbox.overdue_at(), deadline];
+        times.into_iter().chain(given_up).flatten().min()
     }
 
     fn queue(&mut self, outgoing: Box<Outgoing>, then: &mut Afterwards) -> Change {
@@ -429,7 +442,7 @@ impl Core {
     }
 
     fn acknowledge(&mut self, places: Vec<Place>) {
-        let Some(session) = self.up_session() else { return };
+        let Some(session) = self.link.session() else { return };
         let mut cursors: BTreeMap<Precedence, Vec<Cursor>> = BTreeMap::new();
         for place in places {
             if place.session == session {
@@ -441,12 +454,12 @@ impl Core {
         }
     }
 
-    fn submit_what_fits(&mut self) {
+    fn submit_what_fits(&mut self, now: Timestamp) {
         let Link::Up { session, in_flight_max, .. } = self.link else { return };
         if self.stopping {
             return;
         }
-        while let Some((precedence, notice_id)) = self.outbox.next_to_submit(in_flight_max) {
+        while let Some((precedence, notice_id)) = self.outbox.next_to_submit(in_flight_max, now) {
             self.effects.push_back(Effect::Submit { session, precedence, notice_id });
         }
     }

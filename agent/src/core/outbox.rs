@@ -2,24 +2,56 @@
 //!
 //! An entry is ready, in flight on the present connection, or waiting out a refusal that passes by itself. A lost
 //! connection makes what was in flight ready again: the same bytes are submitted again, which is harmless (G5).
+//!
+//! Claimed, against a broker that would hold a notice back: it can do so neither by asking for a long wait, which is
+//! cut and ends with the session, nor by silence, which [`Outbox::overdue_at`] brings to light.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{NoticeId, Timestamp};
 
 use super::effect::{OutboxSeq, Queued};
 
+/// Longest wait after a refusal that passes by itself, whatever the broker asks for.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long the submission that has waited longest in its lane may go without an answer.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 struct Entry {
     queued: Queued,
     refusals: u32,
+    /// Its turn among all submissions, while it is in flight.
+    turn: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     ready: BTreeSet<OutboxSeq>,
-    in_flight: BTreeSet<OutboxSeq>,
+    /// By their turns, so that the first is the one that has waited longest.
+    in_flight: BTreeMap<u64, OutboxSeq>,
+    /// Since when that one has been the first. Others are answered in between; a large envelope before it on a slow
+    /// line is no silence.
+    first_since: Option<Timestamp>,
+}
+
+impl Lane {
+    fn take_off(&mut self, turn: u64, seq: OutboxSeq, now: Timestamp) {
+        if self.in_flight.is_empty() {
+            self.first_since = Some(now);
+        }
+        self.in_flight.insert(turn, seq);
+    }
+
+    fn land(&mut self, turn: u64, now: Timestamp) {
+        let first = self.in_flight.first_key_value().is_some_and(|(first, _)| *first == turn);
+        self.in_flight.remove(&turn);
+        if first {
+            self.first_since = Some(now);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +61,7 @@ pub(super) struct Outbox {
     lanes: BTreeMap<Precedence, Lane>,
     waiting: BTreeSet<(Timestamp, OutboxSeq)>,
     expiries: BTreeSet<(Timestamp, OutboxSeq)>,
+    next_turn: u64,
 }
 
 impl Outbox {
@@ -45,19 +78,25 @@ impl Outbox {
         let (seq, precedence) = (queued.seq, queued.precedence);
         self.by_notice.insert(queued.notice_id, seq);
         self.expiries.insert((queued.expires_at, seq));
-        self.entries.insert(seq, Entry { queued, refusals: 0 });
+        self.entries.insert(seq, Entry { queued, refusals: 0, turn: None });
         self.lanes.entry(precedence).or_default().ready.insert(seq);
     }
 
     /// Takes the next envelope to submit, the highest precedence first, as long as its lane has room.
-    pub(super) fn next_to_submit(&mut self, in_flight_max: usize) -> Option<(Precedence, NoticeId)> {
+    pub(super) fn next_to_submit(
+        &mut self,
+        in_flight_max: usize,
+        now: Timestamp,
+    ) -> Option<(Precedence, NoticeId)> {
         for (precedence, lane) in self.lanes.iter_mut().rev() {
             if lane.in_flight.len() >= in_flight_max {
                 continue;
             }
             if let Some(seq) = lane.ready.pop_first() {
-                lane.in_flight.insert(seq);
-                let entry = self.entries.get(&seq)?;
+                let entry = self.entries.get_mut(&seq)?;
+                entry.turn = Some(self.next_turn);
+                lane.take_off(self.next_turn, seq, now);
+                self.next_turn = self.next_turn.saturating_add(1);
                 return Some((*precedence, entry.queued.notice_id));
             }
         }
@@ -66,21 +105,21 @@ impl Outbox {
 
     /// The entry of a notice that is in flight.
     pub(super) fn in_flight_of(&self, notice_id: &NoticeId) -> Option<&Queued> {
-        let seq = self.by_notice.get(notice_id)?;
-        let entry = self.entries.get(seq)?;
-        let lane = self.lanes.get(&entry.queued.precedence)?;
-        lane.in_flight.contains(seq).then_some(&entry.queued)
+        let entry = self.entries.get(self.by_notice.get(notice_id)?)?;
+        entry.turn.is_some().then_some(&entry.queued)
     }
 
     /// Removes an entry altogether.
-    pub(super) fn remove(&mut self, seq: OutboxSeq) -> Option<Queued> {
+    pub(super) fn remove(&mut self, seq: OutboxSeq, now: Timestamp) -> Option<Queued> {
         let entry = self.entries.remove(&seq)?;
         self.by_notice.remove(&entry.queued.notice_id);
         self.expiries.remove(&(entry.queued.expires_at, seq));
         self.waiting.retain(|(_, waiting)| *waiting != seq);
         if let Some(lane) = self.lanes.get_mut(&entry.queued.precedence) {
             lane.ready.remove(&seq);
-            lane.in_flight.remove(&seq);
+            if let Some(turn) = entry.turn {
+                lane.land(turn, now);
+            }
         }
         Some(entry.queued)
     }
@@ -92,32 +131,53 @@ impl Outbox {
         Some(entry.refusals)
     }
 
-    /// Puts an entry that was in flight aside until `until`.
-    pub(super) fn wait(&mut self, seq: OutboxSeq, until: Timestamp) {
-        let Some(entry) = self.entries.get(&seq) else { return };
+    /// Puts an entry that was in flight aside for `wait`, at most [`WAIT_MAX`].
+    pub(super) fn wait(&mut self, seq: OutboxSeq, wait: Duration, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&seq) else { return };
         if let Some(lane) = self.lanes.get_mut(&entry.queued.precedence) {
-            lane.in_flight.remove(&seq);
-            self.waiting.insert((until, seq));
+            if let Some(turn) = entry.turn.take() {
+                lane.land(turn, now);
+            }
+            self.waiting.insert((now.plus(wait.min(WAIT_MAX)), seq));
         }
     }
 
     /// The connection is gone: nothing is in flight any more.
     pub(super) fn reset_in_flight(&mut self) {
         for lane in self.lanes.values_mut() {
-            lane.ready.append(&mut lane.in_flight);
+            for seq in std::mem::take(&mut lane.in_flight).into_values() {
+                lane.ready.insert(seq);
+                if let Some(entry) = self.entries.get_mut(&seq) {
+                    entry.turn = None;
+                }
+            }
         }
     }
 
-    /// Makes ready what has waited long enough.
+    /// Makes ready what has waited long enough, and what would wait longer than anything may: then the clock was set
+    /// back.
     pub(super) fn wake(&mut self, now: Timestamp) {
-        while let Some((until, seq)) = self.waiting.first().copied() {
-            if until > now {
-                return;
-            }
-            self.waiting.pop_first();
-            if let Some(entry) = self.entries.get(&seq) {
-                self.lanes.entry(entry.queued.precedence).or_default().ready.insert(seq);
-            }
+        let due = |(until, _): &(Timestamp, OutboxSeq)| *until <= now || *until > now.plus(WAIT_MAX);
+        while let Some(waiting) = self.waiting.first().copied().filter(due) {
+            self.waiting.remove(&waiting);
+            self.make_ready(waiting.1);
+        }
+        while let Some(waiting) = self.waiting.last().copied().filter(due) {
+            self.waiting.remove(&waiting);
+            self.make_ready(waiting.1);
+        }
+    }
+
+    /// Makes everything ready: what one broker asked for binds nobody in a session with another.
+    pub(super) fn wake_all(&mut self) {
+        for (_, seq) in std::mem::take(&mut self.waiting) {
+            self.make_ready(seq);
+        }
+    }
+
+    fn make_ready(&mut self, seq: OutboxSeq) {
+        if let Some(entry) = self.entries.get(&seq) {
+            self.lanes.entry(entry.queued.precedence).or_default().ready.insert(seq);
         }
     }
 
@@ -125,20 +185,35 @@ impl Outbox {
     pub(super) fn next_expired(&self, now: Timestamp) -> Option<Queued> {
         let expired = self.expiries.iter().take_while(|(expires_at, _)| *expires_at < now);
         let mut entries = expired.filter_map(|(_, seq)| self.entries.get(seq));
-        let resting = |entry: &&Entry| {
-            let lane = self.lanes.get(&entry.queued.precedence);
-            !lane.is_some_and(|lane| lane.in_flight.contains(&entry.queued.seq))
-        };
-        entries.find(resting).map(|entry| entry.queued.clone())
+        entries.find(|entry| entry.turn.is_none()).map(|entry| entry.queued.clone())
     }
 
-    /// When something here next depends on the time.
-    pub(super) fn next_time(&self) -> Option<Timestamp> {
-        let wake = self.waiting.first().map(|(until, _)| *until);
-        // One millisecond after `expires_at`, which is the last moment at which it may be submitted.
-        let in_flight = |seq: &OutboxSeq| self.lanes.values().any(|lane| lane.in_flight.contains(seq));
-        let expiry = self.expiries.iter().find(|(_, seq)| !in_flight(seq));
-        let expiry = expiry.map(|(at, _)| at.plus(std::time::Duration::from_millis(1)));
-        wake.into_iter().chain(expiry).min()
+    /// When the next entry that is not in flight expires: one millisecond after `expires_at`, the last moment at which
+    /// it may be submitted.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let resting = |seq: &OutboxSeq| self.entries.get(seq).is_some_and(|entry| entry.turn.is_none());
+        let (expires_at, _) = self.expiries.iter().find(|(_, seq)| resting(seq))?;
+        Some(expires_at.plus(Duration::from_millis(1)))
+    }
+
+    /// When the next entry has waited long enough.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(until, _)| *until)
+    }
+
+    /// When a submission will have gone without an answer for too long.
+    pub(super) fn overdue_at(&self) -> Option<Timestamp> {
+        let busy = self.lanes.values().filter(|lane| !lane.in_flight.is_empty());
+        busy.filter_map(|lane| lane.first_since).min().map(|since| since.plus(ANSWER_MAX))
+    }
+
+    /// Whether a submission has gone without an answer for too long. If so, the count begins anew, as it does where the
+    /// clock was set back.
+    pub(super) fn is_overdue(&mut self, now: Timestamp) -> bool {
+        let overdue = self.overdue_at().is_some_and(|at| at <= now);
+        for lane in self.lanes.values_mut() {
+            lane.first_since = lane.first_since.map(|since| if overdue { now } else { since.min(now) });
+        }
+        overdue
     }
 }

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 use valise_proto::directory::Directory;
-use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId};
+use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 use valise_proto::receipt::{ReceiptError, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::Signed;
@@ -20,6 +20,10 @@ pub struct SentFacts {
     pub header_digest: Digest,
     /// Who receives it.
     pub recipients: Vec<AgencyId>,
+    /// Until when its broker keeps it.
+    pub expires_at: Timestamp,
+    /// The broker that accepted it, once one has.
+    pub accepted_by: Option<SpiffeId>,
 }
 
 /// Why a receipt does not count. Nothing was recorded.
@@ -37,6 +41,14 @@ pub enum NotCounted {
     /// Issued by someone who was not asked.
     #[error("the receipt is issued by {0}, who was not asked")]
     Stranger(SpiffeId),
+    /// EXPIRED before it could expire.
+    #[error("it says at {at} that the notice has expired, which it does at {expires_at}")]
+    Early {
+        /// When it was stated.
+        at: Timestamp,
+        /// When the notice expires.
+        expires_at: Timestamp,
+    },
     /// REFUSED or REJECTED without a reason.
     #[error("the refusal gives no reason")]
     NoReason,
@@ -68,7 +80,7 @@ impl CountedReceipt {
         Ok(Self(signed))
     }
 
-    /// A broker's EXPIRED receipt.
+    /// The EXPIRED receipt of the broker that accepted the notice: only that one holds it, and not before its time.
     ///
     /// # Errors
     /// [`NotCounted`].
@@ -84,6 +96,12 @@ impl CountedReceipt {
         }
         if !receipt.recipient.as_ref().is_some_and(|recipient| sent.recipients.contains(recipient)) {
             return Err(NotCounted::OtherEnvelope);
+        }
+        if sent.accepted_by.as_ref() != Some(&receipt.issuer) {
+            return Err(NotCounted::Stranger(receipt.issuer.clone()));
+        }
+        if receipt.at < sent.expires_at {
+            return Err(NotCounted::Early { at: receipt.at, expires_at: sent.expires_at });
         }
         check_subject(&signed, sent)?;
         Ok(Self(signed))

@@ -1,7 +1,8 @@
 //! Which envelopes were taken in (G5).
 //!
 //! An envelope is remembered until a day after it expires. Nothing that expired longer ago is taken in, so
-//! forgetting it cannot make it new again.
+//! forgetting it cannot make it new again. Another envelope may come under its id, though; so whoever examines a
+//! delivery asks the store too, which keeps what was received and sent.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::refusal::Refusal;
 
 use super::Failure;
 use super::committer::Committer;
@@ -34,6 +35,8 @@ pub(super) enum Input {
     Arrived { place: Place, arrival: Box<Arrival> },
     /// The broker answered a submission.
     Answered { session: SessionId, notice_id: NoticeId, answer: Box<BrokerAnswer> },
+    /// An envelope was not submitted, because the broker would end the connection for it.
+    Unsendable { session: SessionId, notice_id: NoticeId, refusal: Refusal },
     /// The peer broke the rules.
     Misbehaved { session: SessionId, reason: &'static str },
     /// A connection is up.
@@ -112,7 +115,7 @@ impl Engine {
         let cancel = self.cancel.clone();
         loop {
             let now = self.office.now();
-            self.core.handle_timeout(now);
+            self.tell_time(now);
             self.carry_out(&committer);
             if self.stopping.is_some() && self.core.is_idle() {
                 break;
@@ -139,6 +142,11 @@ impl Engine {
         }
     }
 
+    fn tell_time(&mut self, now: Timestamp) {
+        self.core.handle_directory(self.office.directory().content().expires_at);
+        self.core.handle_timeout(now);
+    }
+
     fn sleep(&self, now: Timestamp) -> Duration {
         self.core.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX)
     }
@@ -161,12 +169,17 @@ impl Engine {
             Input::Answered { session, notice_id, answer } => {
                 self.core.handle_answer(session, notice_id, *answer, now);
             }
+            Input::Unsendable { session, notice_id, refusal } => {
+                self.core.handle_unsendable(session, notice_id, refusal, now);
+            }
             Input::Misbehaved { session, reason } => self.core.handle_misbehaviour(session, reason),
             Input::Up { link, target, in_flight_max } => {
                 let session = link.session();
                 tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected");
                 self.link = Some(link);
                 self.link_state.send_replace(LinkState::Up { target, since: now });
+                // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
+                self.tell_time(now);
                 self.core.handle_connected(session, in_flight_max, now);
             }
             Input::Down { reason } => {
@@ -175,7 +188,7 @@ impl Engine {
                 self.link_state.send_replace(LinkState::Down { reason });
                 self.core.handle_disconnected(now);
             }
-            Input::Persisted(tickets) => self.core.handle_persisted(&tickets),
+            Input::Persisted(tickets) => self.core.handle_persisted(&tickets, now),
             Input::StoreFailed(reason) => return Err(self.fail(reason)),
             Input::Stop { reply } => {
                 self.core.handle_stop();
@@ -231,6 +244,7 @@ impl Engine {
                 }
                 Effect::Close { session, reason } => {
                     if let Some(link) = self.link_of(session) {
+                        tracing::warn!(%reason, "this node ends the connection");
                         link.close_now(reason);
                     }
                 }
@@ -261,10 +275,10 @@ impl Engine {
             }
             Event::Accepted(notice) => tracing::debug!(%notice, "accepted by the broker"),
             Event::Refused { notice_id, kind: NoticeKind::Receipt, reason } => {
-                tracing::warn!(notice = %notice_id, %reason, "the broker refused a receipt");
+                tracing::warn!(notice = %notice_id, %reason, "a receipt was refused");
             }
             Event::Refused { notice_id, kind, reason } => {
-                tracing::warn!(notice = %notice_id, %kind, %reason, "the broker refused a notice");
+                tracing::warn!(notice = %notice_id, %kind, %reason, "a notice was refused");
             }
             Event::Lapsed(notice) => {
                 tracing::warn!(%notice, "a notice expired before a broker could be reached");

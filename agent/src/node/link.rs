@@ -1,6 +1,6 @@
 //! One connection to a broker, from dialling to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -31,6 +31,8 @@ use crate::core::SessionId;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Clocks that differ by more are worth a warning: the broker refuses what is created later than that ahead.
 const CLOCK_SKEW_WARNED: Duration = Limits::DEFAULT.clock_ahead_max;
+/// A broker that takes less than this takes hardly a header with its key wraps.
+const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
 /// Priority of the session stream; those of notices follow their precedence from 0.
 const SESSION_PRIORITY: i32 = 8;
 
@@ -132,11 +134,15 @@ impl Dialler {
             inputs: self.inputs.clone(),
             session: SessionId(self.dialled),
             end: cancel.child_token(),
+            why: Arc::default(),
         };
         tasks.spawn(async move {
             let end = call.end.clone();
             let reason = tokio::select! {
-                () = end.cancelled() => "ended by this node".to_owned(),
+                () = end.cancelled() => match call.why.get() {
+                    Some(why) => format!("ended by this node: {why}"),
+                    None => "ended by this node".to_owned(),
+                },
                 error = call.make(target) => error.to_string(),
             };
             // The engine may be gone, and then nobody needs to know.
@@ -176,6 +182,7 @@ pub(super) struct LinkHandle {
     session: SessionId,
     connection: Connection,
     end: CancellationToken,
+    why: Arc<OnceLock<&'static str>>,
     lanes: Vec<(Precedence, Lane)>,
 }
 
@@ -210,7 +217,9 @@ impl LinkHandle {
     }
 
     /// Ends the connection with a reason that the peer is told.
-    pub(super) fn close_now(&self, reason: &str) {
+    pub(super) fn close_now(&self, reason: &'static str) {
+        // The first reason is the one that counts.
+        let _ = self.why.set(reason);
         self.connection.close(1, reason);
         self.end.cancel();
     }
@@ -232,6 +241,8 @@ pub(super) struct Call {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) session: SessionId,
     end: CancellationToken,
+    /// Why the engine ended it, if it did.
+    why: Arc<OnceLock<&'static str>>,
 }
 
 impl Call {
@@ -250,6 +261,25 @@ impl Call {
         let target = target?;
         let client = Client::new(&self.transport);
         let connection = client.connect(&target.endpoint, Some(&target.broker)).await?;
+        let ended = self.hold(&connection, target).await;
+        let only_closed = matches!(
+            ended,
+            Err(LinkError::Send(SendError::Closed) | LinkError::Receive(ReceiveError::Closed))
+        );
+        // A stream says no more than that the connection is gone; the connection says why, if it is.
+        tokio::select! {
+            biased;
+            reason = connection.closed(), if only_closed => Err(reason.into()),
+            () = std::future::ready(()) => ended,
+        }
+    }
+
+    /// Begins a session, and holds it until something ends it.
+    async fn hold(
+        &self,
+        connection: &Connection,
+        target: Target,
+    ) -> Result<std::convert::Infallible, LinkError> {
         let (mut sender, mut receiver) = connection.open(PUBLICATION_BYTES_MAX, SESSION_PRIORITY).await?;
         let hello = Hello {
             versions: vec![VERSION],
@@ -258,26 +288,33 @@ impl Call {
         };
         sender.send(StreamOpen::Session(hello).encode()).await?;
         let welcome = welcome(&mut receiver).await?;
+        check_limits(&welcome.limits)?;
+        self.office.replace_limits(welcome.limits.clone());
         self.warn_of_skew(&welcome);
         if self.needs_publication(&welcome) {
-            self.fetch_publication(&connection).await?;
+            self.fetch_publication(connection).await?;
         }
         self.office.directory().check_fresh(self.office.now())?;
 
         let mut streams = JoinSet::new();
-        let lanes = streams::open_all(self, &connection, &welcome.limits, &mut streams).await?;
-        let (session, end) = (self.session, self.end.clone());
-        let link = LinkHandle { session, connection: connection.clone(), end, lanes };
+        let lanes = streams::open_all(self, connection, &welcome.limits, &mut streams).await?;
+        let (session, end, why) = (self.session, self.end.clone(), Arc::clone(&self.why));
+        let link = LinkHandle { session, connection: connection.clone(), end, why, lanes };
         let up = Input::Up { link, target, in_flight_max: welcome.limits.in_flight_max };
-        self.inputs.send(up).await.map_err(|_| LinkError::Ended("the node is stopping"))?;
+        self.tell(up).await?;
         tokio::select! {
             reason = connection.closed() => Err(reason.into()),
-            error = self.follow_session(&connection, &mut receiver) => Err(error),
+            error = self.follow_session(connection, &mut receiver) => Err(error),
             ended = streams.join_next() => Err(match ended {
                 Some(Ok(Err(error))) => error,
                 Some(Ok(Ok(()))) | Some(Err(_)) | None => LinkError::Ended("a stream ended"),
             }),
         }
+    }
+
+    /// Tells the engine.
+    pub(super) async fn tell(&self, input: Input) -> Result<(), LinkError> {
+        self.inputs.send(input).await.map_err(|_| LinkError::Ended("the node is stopping"))
     }
 
     fn warn_of_skew(&self, welcome: &Welcome) {
@@ -354,6 +391,14 @@ impl Call {
 async fn next(receiver: &mut FrameReceiver) -> Result<bytes::Bytes, LinkError> {
     let frame = tokio::time::timeout(ANSWER_MAX, receiver.next()).await.map_err(|_| LinkError::Silent)??;
     frame.ok_or(LinkError::Ended("the broker ended the stream"))
+}
+
+/// Limits that let nothing through would hold everything back without a word.
+fn check_limits(limits: &Limits) -> Result<(), LinkError> {
+    let usable = limits.envelope_bytes_max >= ENVELOPE_BYTES_MIN
+        && limits.in_flight_max > 0
+        && limits.unacknowledged_max > 0;
+    if usable { Ok(()) } else { Err(LinkError::Protocol("its limits let nothing through")) }
 }
 
 async fn welcome(receiver: &mut FrameReceiver) -> Result<Welcome, LinkError> {

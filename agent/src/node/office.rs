@@ -1,6 +1,6 @@
 //! What every part of a node acts with: who it is, its keys, its store, and the directory in force.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
 use valise_proto::directory::{Directory, DirectoryError};
@@ -12,6 +12,7 @@ use valise_proto::id::{AgencyId, SpiffeId, Timestamp};
 use valise_proto::label::{Classification, Label};
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
+use valise_proto::wire::limits::Limits;
 
 use crate::clock::{Clock, new_notice_id, randomness};
 use crate::compose::content;
@@ -37,6 +38,25 @@ pub enum ReplyError {
     Directory(#[from] DirectoryError),
 }
 
+/// What this agency states about an envelope that was delivered to it.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// These portions, at least one, were opened and are on stable storage.
+    Delivered {
+        /// Which, in rising order.
+        portions: Vec<PortionIndex>,
+    },
+    /// These portions, at least one, were shown to an officer.
+    Read {
+        /// To whom.
+        officer: String,
+        /// Which, in rising order.
+        portions: Vec<PortionIndex>,
+    },
+    /// It is not shown to anybody.
+    Rejected(Refusal),
+}
+
 /// What every part of a node acts with.
 #[derive(Debug)]
 pub struct Office {
@@ -47,6 +67,10 @@ pub struct Office {
     store: Store,
     clock: Clock,
     directory: RwLock<Arc<Directory>>,
+    /// Those that the last broker told.
+    limits: RwLock<Limits>,
+    /// Held while a publication is judged and taken: several tasks may bring one.
+    publishing: Mutex<()>,
 }
 
 impl Office {
@@ -58,7 +82,8 @@ impl Office {
         (agency, trust, directory): (AgencyId, Trust, Directory),
     ) -> Self {
         let directory = RwLock::new(Arc::new(directory));
-        Self { config, agency, vault, trust, store, clock, directory }
+        let (limits, publishing) = (RwLock::new(Limits::DEFAULT), Mutex::new(()));
+        Self { config, agency, vault, trust, store, clock, directory, limits, publishing }
     }
 
     /// How it runs.
@@ -107,6 +132,20 @@ impl Office {
         *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
     }
 
+    /// The limits of the broker that this node was last connected to; those of the protocol before that.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    pub(super) fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its identity.
     #[must_use]
     pub fn identity(&self) -> SpiffeId {
@@ -115,14 +154,12 @@ impl Office {
 
     /// Signs a receipt about an envelope that was delivered here.
     #[must_use]
-    pub fn receipt(
-        &self,
-        kind: ReceiptKind,
-        about: &Envelope,
-        officer: Option<String>,
-        refusal: Option<Refusal>,
-        now: Timestamp,
-    ) -> SignedReceipt {
+    pub fn receipt(&self, statement: Statement, about: &Envelope, now: Timestamp) -> SignedReceipt {
+        let (kind, officer, refusal, portions) = match statement {
+            Statement::Delivered { portions } => (ReceiptKind::Delivered, None, None, portions),
+            Statement::Read { officer, portions } => (ReceiptKind::Read, Some(officer), None, portions),
+            Statement::Rejected(refusal) => (ReceiptKind::Rejected, None, Some(refusal), Vec::new()),
+        };
         let receipt = Receipt {
             kind,
             notice_id: Some(about.header().notice_id),
@@ -132,6 +169,7 @@ impl Office {
             at: now,
             officer,
             refusal,
+            portions,
         };
         receipt.sign(self.vault.signing_key())
     }

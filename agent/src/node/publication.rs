@@ -29,20 +29,23 @@ pub(super) enum PublicationError {
     File(#[from] FileError),
 }
 
-/// Takes what is newer into force. The broker is only the messenger: signatures and versions decide.
+/// Takes what is newer into force. The broker is only the messenger: signatures and versions decide, and of the lists
+/// and the directory each is judged for itself.
+///
+/// # Errors
+/// The first thing that was refused; the rest is in force all the same.
 pub(super) fn take(
     office: &Office,
     transport: &Transport,
     connection: &Connection,
     offered: &Publication,
 ) -> Result<(), PublicationError> {
-    if !offered.crls.is_empty() {
-        take_crls(office, transport, connection, &offered.crls)?;
-    }
-    if !offered.directory.is_empty() {
-        take_directory(office, &offered.directory)?;
-    }
-    Ok(())
+    // One at a time, lest of two that come together the older be written over the newer.
+    let _alone = office.publishing();
+    let Publication { directory, crls } = offered;
+    let lists = if crls.is_empty() { Ok(()) } else { take_crls(office, transport, connection, crls) };
+    let directory = if directory.is_empty() { Ok(()) } else { take_directory(office, directory) };
+    lists.and(directory)
 }
 
 fn take_directory(office: &Office, bytes: &Bytes) -> Result<(), PublicationError> {
@@ -70,8 +73,9 @@ fn take_crls(
 ) -> Result<(), PublicationError> {
     let trust = office.trust();
     let anchors = |crls: &[Bytes]| Anchors::new(trust.trust_domain.clone(), &trust.anchors, crls);
-    let offered = anchors(crls)?;
     let held = transport.anchors();
+    let crls = &of_held_issuers(crls, held.revocations(), &anchors)?;
+    let offered = anchors(crls)?;
     if offered.revocations() == held.revocations() {
         return Ok(());
     }
@@ -92,6 +96,23 @@ fn take_crls(
     transport.swap_anchors(offered);
     tracing::info!("newer revocation lists are in force");
     checked.map_err(PublicationError::Certificate)
+}
+
+/// Leaves out the lists of issuers whose list is not held. Otherwise a broker could add a list of an issuer of its own
+/// making, and every later publication would be refused for the lack of it.
+fn of_held_issuers(
+    crls: &[Bytes],
+    held: &[Revocation],
+    anchors: &impl Fn(&[Bytes]) -> Result<Anchors, AnchorsError>,
+) -> Result<Vec<Bytes>, PublicationError> {
+    let mut kept = Vec::with_capacity(crls.len());
+    for crl in crls {
+        let alone = anchors(std::slice::from_ref(crl))?;
+        if alone.revocations().iter().all(|new| held.iter().any(|old| old.issuer == new.issuer)) {
+            kept.push(crl.clone());
+        }
+    }
+    Ok(kept)
 }
 
 /// Without this check a broker could hide a revocation by offering a list from before it.

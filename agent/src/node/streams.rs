@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use valise_proto::crypto::sha256;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{Digest, NoticeId, SpiffeId};
+use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::{ACK_CURSORS_MAX, DELIVERY_OVERHEAD_BYTES, Limits, SUBMITTED_BYTES_MAX};
 use valise_proto::wire::session::{Ack, Cursor, Delivery, Item, StreamOpen, Submitted};
 use valise_transport::{Connection, FrameReceiver, FrameSender};
@@ -33,7 +34,8 @@ pub(super) async fn open_all(
     for precedence in Precedence::ALL.into_iter().rev() {
         let (submit, to_submit) = mpsc::unbounded_channel();
         let (acknowledge, to_acknowledge) = mpsc::unbounded_channel();
-        open_submit(call, connection, precedence, to_submit, streams).await?;
+        let envelope_bytes_max = limits.envelope_bytes_max;
+        open_submit(call, connection, (precedence, envelope_bytes_max), to_submit, streams).await?;
         open_receive(call, connection, (precedence, limits), to_acknowledge, streams).await?;
         lanes.push((precedence, Lane { submit, acknowledge }));
     }
@@ -61,14 +63,15 @@ struct Submission {
 async fn open_submit(
     call: &Call,
     connection: &Connection,
-    precedence: Precedence,
+    (precedence, envelope_bytes_max): (Precedence, usize),
     to_submit: mpsc::UnboundedReceiver<NoticeId>,
     streams: &mut Streams,
 ) -> Result<(), LinkError> {
     let (mut sender, receiver) = connection.open(SUBMITTED_BYTES_MAX, priority(precedence)).await?;
     sender.send(StreamOpen::Submit(precedence).encode()).await?;
     let unanswered = Unanswered::default();
-    streams.spawn(submit(call.clone(), sender, to_submit, Arc::clone(&unanswered)));
+    let unanswered_too = Arc::clone(&unanswered);
+    streams.spawn(submit(call.clone(), sender, to_submit, unanswered_too, envelope_bytes_max));
     streams.spawn(take_answers(call.clone(), connection.peer().clone(), receiver, unanswered));
     Ok(())
 }
@@ -78,6 +81,7 @@ async fn submit(
     mut sender: FrameSender,
     mut to_submit: mpsc::UnboundedReceiver<NoticeId>,
     unanswered: Unanswered,
+    envelope_bytes_max: usize,
 ) -> Result<(), LinkError> {
     let mut ordinal = 0_u64;
     let mut notices = Vec::new();
@@ -86,6 +90,11 @@ async fn submit(
         for notice_id in notices.drain(..) {
             let bytes = call.office.store().outgoing_bytes(&notice_id)?;
             let bytes = bytes.ok_or(LinkError::Ended("an envelope of the outbox is not in the store"))?;
+            if bytes.len() > envelope_bytes_max {
+                let (session, refusal) = (call.session, too_large(bytes.len(), envelope_bytes_max));
+                call.tell(Input::Unsendable { session, notice_id, refusal }).await?;
+                continue;
+            }
             let header_digest = Envelope::decode(bytes.clone(), &Limits::DEFAULT)?.header_digest();
             let submission = Submission { notice_id, header_digest, frame_digest: sha256(&[&bytes]) };
             unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(ordinal, submission);
@@ -95,6 +104,14 @@ async fn submit(
         sender.send_all(frames).await?;
     }
     Ok(())
+}
+
+/// A broker ends the connection at an envelope above its limit, so this node answers in its place.
+fn too_large(len: usize, max: usize) -> Refusal {
+    let detail = format!(
+        "not submitted: the envelope has {len} bytes and the broker takes at most {max}; divide the notice and send the parts"
+    );
+    Refusal::new(RefusalCode::TooLarge, detail)
 }
 
 async fn take_answers(
@@ -118,7 +135,7 @@ async fn take_answers(
                 Input::Misbehaved { session: call.session, reason: "an answer that does not count" }
             }
         };
-        call.inputs.send(input).await.map_err(|_| LinkError::Ended("the node is stopping"))?;
+        call.tell(input).await?;
     }
     Ok(())
 }
@@ -169,7 +186,7 @@ impl ReceiveLane {
             };
             let place = Place { session: self.call.session, precedence: self.precedence, cursor };
             let input = Input::Arrived { place, arrival: Box::new(arrival) };
-            self.call.inputs.send(input).await.map_err(|_| LinkError::Ended("the node is stopping"))?;
+            self.call.tell(input).await?;
         }
         Ok(())
     }

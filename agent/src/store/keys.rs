@@ -1,4 +1,6 @@
 //! The keys of the one keyspace. Each begins with a letter of its own and, where there is one, the notice's id.
+//!
+//! A record too long for one value goes on under its key followed by the numbers of its further pieces, from 1.
 
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 
@@ -21,6 +23,8 @@ pub(super) const RECEIPT: u8 = b'q';
 pub(super) const LAPSED: u8 = b'l';
 /// `t<respond_by><notice>` → nothing: an open deadline.
 pub(super) const DEADLINE: u8 = b't';
+/// `u<notice>` → [`super::records::UnsentRecord`].
+pub(super) const UNSENT: u8 = b'u';
 /// `p<notice>` → when its deadline passed.
 pub(super) const PASSED: u8 = b'p';
 /// `i<notice>` → [`super::records::ReceivedRecord`].
@@ -44,6 +48,13 @@ pub(super) fn of_seq(seq: OutboxSeq) -> Vec<u8> {
     join(OUTBOX, &[&seq.0.to_be_bytes()])
 }
 
+/// Bytes of a key made by [`of_notice`].
+pub(super) const OF_NOTICE_BYTES: usize = 1 + 16;
+/// Bytes of a key made by [`of_receipt`].
+pub(super) const OF_RECEIPT_BYTES: usize = 1 + 16 + 32;
+/// Bytes of a key made by [`of_aside`].
+pub(super) const OF_ASIDE_BYTES: usize = 1 + 8 + 32;
+
 pub(super) fn of_notice(kind: u8, notice_id: &NoticeId) -> Vec<u8> {
     join(kind, &[notice_id.as_bytes()])
 }
@@ -66,6 +77,11 @@ pub(super) fn of_aside(kind: u8, at: Timestamp, digest: &Digest) -> Vec<u8> {
 
 pub(super) fn of_directory(version: u64) -> Vec<u8> {
     join(DIRECTORY, &[&version.to_be_bytes()])
+}
+
+/// The key of a further piece of what begins at `place`.
+pub(super) fn of_piece(place: &[u8], number: u16) -> Vec<u8> {
+    [place, &number.to_be_bytes()].concat()
 }
 
 pub(super) fn join(kind: u8, rest: &[&[u8]]) -> Vec<u8> {

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use valise_proto::wire::WireError;
 
-pub use read::{Inbox, Sent};
-pub use records::{AsideRecord, ReadRecord, ReceivedRecord, SentRecord};
+pub use read::{Inbox, Kept, Sent};
+pub use records::{AsideRecord, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};
 
 use crate::folder::{self, FileError};
 use crate::vault::{CannotDecrypt, StoreKey};
@@ -89,8 +89,11 @@ impl Store {
         let db = sled::Config::new().path(&engine).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
         let file_path = engine.join("db");
         let opened = File::options().read(true).write(true).open(&file_path);
-        let file =
-            opened.map_err(|source| FileError { action: "open this file", path: file_path, source })?;
+        let file = opened.map_err(|source| FileError {
+            action: "open this file",
+            path: file_path,
+            reason: source,
+        })?;
         let store = Self { db, file, path: path.to_owned(), key, _lock: lock };
         store.check_format()?;
         folder::sync_folder(&engine)?;
@@ -134,7 +137,7 @@ impl std::fmt::Debug for Store {
 
 fn lock(path: &Path) -> Result<File, StoreError> {
     let lock_path = path.join("lock");
-    let refused = |source| FileError { action: "lock this file", path: lock_path.clone(), source };
+    let refused = |source| FileError { action: "lock this file", path: lock_path.clone(), reason: source };
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(refused)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

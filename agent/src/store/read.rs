@@ -3,14 +3,17 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use valise_proto::envelope::Envelope;
-use valise_proto::id::{AgencyId, NoticeId, Timestamp};
-use valise_proto::receipt::SignedReceipt;
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+use valise_proto::receipt::{ReceiptKind, SignedReceipt};
 use valise_proto::wire::limits::Limits;
 use zeroize::Zeroizing;
 
-use super::records::{AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord};
+use super::records::{
+    AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
+};
+use super::write::CHUNK_BYTES;
 use super::{Store, StoreError, keys};
-use crate::core::{Deadline, Memory, OutboxSeq, Seen};
+use crate::core::{Deadline, Memory, OutboxSeq, Seen, SentFacts};
 
 /// A notice of ours and what became of it.
 #[derive(Clone, Debug)]
@@ -21,10 +24,21 @@ pub struct Sent {
     pub receipts: Vec<SignedReceipt>,
     /// When it lapsed in the outbox, if it did.
     pub lapsed_at: Option<Timestamp>,
+    /// Why it was never submitted, if it was not.
+    pub unsent: Option<UnsentRecord>,
     /// Whether the time for answers is over.
     pub deadline_passed: bool,
     /// Who answered.
     pub answered: Vec<AgencyId>,
+}
+
+/// What is kept under a notice's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A received notice, whose header has this digest.
+    Received(Digest),
+    /// An envelope of ours.
+    Sent,
 }
 
 /// A received notice and whether it was read.
@@ -70,6 +84,20 @@ impl Store {
         Ok(record.is_some_and(|record| record.seen(seen.notice_id).header_digest == seen.header_digest))
     }
 
+    /// What is kept under a notice's id, received or sent: it outlives [`Store::has_seen`], which forgets.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn kept(&self, notice_id: &NoticeId) -> Result<Option<Kept>, StoreError> {
+        let received: Option<ReceivedRecord> = self.get(&keys::of_notice(keys::RECEIVED, notice_id))?;
+        if let Some(received) = received {
+            return Ok(Some(Kept::Received(received.header_digest)));
+        }
+        // Of a RECEIPT of ours there is no record, but its envelope, for as long as it is in the outbox.
+        let envelope = keys::of_piece(&keys::of_notice(keys::ENVELOPE, notice_id), 0);
+        Ok(self.db.contains_key(envelope)?.then_some(Kept::Sent))
+    }
+
     /// The bytes of an envelope of ours, as they are submitted.
     ///
     /// # Errors
@@ -96,6 +124,17 @@ impl Store {
         self.get(&keys::of_notice(keys::SENT, notice_id))
     }
 
+    /// What receipts about a notice of ours are checked against.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sent_facts(&self, notice_id: &NoticeId) -> Result<Option<SentFacts>, StoreError> {
+        let Some(record) = self.sent_record(notice_id)? else { return Ok(None) };
+        let receipts = self.receipts(notice_id)?;
+        let accepted = receipts.iter().find(|signed| signed.receipt().kind == ReceiptKind::Accepted);
+        Ok(Some(record.facts(accepted.map(|signed| signed.receipt().issuer.clone()))))
+    }
+
     /// A notice of ours and what became of it.
     ///
     /// # Errors
@@ -109,6 +148,7 @@ impl Store {
             record,
             receipts: self.receipts(notice_id)?,
             lapsed_at,
+            unsent: self.get(&keys::of_notice(keys::UNSENT, notice_id))?,
             deadline_passed: self.db.contains_key(keys::of_notice(keys::PASSED, notice_id))?,
             answered: self.answered(notice_id)?,
         }))
@@ -130,8 +170,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn sent_records(&self, count_max: usize) -> Result<Vec<SentRecord>, StoreError> {
-        let newest = self.db.scan_prefix([keys::SENT]).rev().take(count_max);
-        newest.map(|item| self.parse(&item?.1)).collect()
+        self.newest(keys::SENT, keys::OF_NOTICE_BYTES, count_max)
     }
 
     /// Receipts that we gave or got about a notice, by time.
@@ -141,8 +180,11 @@ impl Store {
     pub fn receipts(&self, notice_id: &NoticeId) -> Result<Vec<SignedReceipt>, StoreError> {
         let mut receipts = Vec::new();
         for item in self.db.scan_prefix(keys::of_notice(keys::RECEIPT, notice_id)) {
-            let (_, value) = item?;
-            let receipt = SignedReceipt::decode(Bytes::copy_from_slice(&value));
+            let (key, first) = item?;
+            if key.len() != keys::OF_RECEIPT_BYTES {
+                continue;
+            }
+            let receipt = SignedReceipt::decode(self.whole(&key, first.to_vec())?.into());
             receipts.push(receipt.map_err(|error| self.wire(&error))?);
         }
         receipts.sort_by_key(|receipt| (receipt.receipt().at, receipt.receipt().kind));
@@ -155,8 +197,8 @@ impl Store {
     /// [`StoreError`].
     pub fn inbox(&self, count_max: usize) -> Result<Vec<Inbox>, StoreError> {
         let mut notices = Vec::new();
-        for item in self.db.scan_prefix([keys::RECEIVED]).rev().take(count_max) {
-            let record: ReceivedRecord = self.parse(&item?.1)?;
+        let newest: Vec<ReceivedRecord> = self.newest(keys::RECEIVED, keys::OF_NOTICE_BYTES, count_max)?;
+        for record in newest {
             let read = self.read_record(&record.notice_id)?;
             notices.push(Inbox { record, read });
         }
@@ -208,12 +250,46 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn asides(&self, count_max: usize) -> Result<Vec<AsideRecord>, StoreError> {
-        let newest = self.db.scan_prefix([keys::ASIDE]).rev().take(count_max);
-        newest.map(|item| self.parse(&item?.1)).collect()
+        self.newest(keys::ASIDE, keys::OF_ASIDE_BYTES, count_max)
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.db.get(key)?.map(|value| self.parse(&value)).transpose()
+        let Some(first) = self.db.get(key)? else { return Ok(None) };
+        self.parse(&self.whole(key, first.to_vec())?).map(Some)
+    }
+
+    /// The last records of a kind, whose keys have `key_len` bytes; keys of further pieces are longer.
+    fn newest<T: DeserializeOwned>(
+        &self,
+        kind: u8,
+        key_len: usize,
+        count_max: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::new();
+        for item in self.db.scan_prefix([kind]).rev() {
+            if records.len() >= count_max {
+                break;
+            }
+            let (key, first) = item?;
+            if key.len() == key_len {
+                records.push(self.parse(&self.whole(&key, first.to_vec())?)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// A record of which the first piece is known.
+    fn whole(&self, key: &[u8], first: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let (mut last_len, mut whole) = (first.len(), first);
+        for number in 1_u16.. {
+            if last_len < CHUNK_BYTES {
+                break;
+            }
+            let Some(piece) = self.db.get(keys::of_piece(key, number))? else { break };
+            last_len = piece.len();
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
     }
 
     fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, StoreError> {

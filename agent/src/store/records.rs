@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use valise_proto::envelope::{Header, NoticeKind, Precedence};
-use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 
 use crate::core::{OutboxSeq, Queued, Seen, SentFacts};
 
@@ -53,7 +53,7 @@ pub struct SentRecord {
 }
 
 impl SentRecord {
-    pub(super) fn of(header: &Header, header_digest: Digest) -> Self {
+    pub(crate) fn of(header: &Header, header_digest: Digest) -> Self {
         Self {
             notice_id: header.notice_id,
             header_digest,
@@ -68,14 +68,19 @@ impl SentRecord {
     }
 
     /// What receipts about it are checked against.
-    #[must_use]
-    pub fn facts(&self) -> SentFacts {
-        SentFacts {
-            notice_id: self.notice_id,
-            header_digest: self.header_digest,
-            recipients: self.recipients.clone(),
-        }
+    pub(super) fn facts(self, accepted_by: Option<SpiffeId>) -> SentFacts {
+        let Self { notice_id, header_digest, recipients, expires_at, .. } = self;
+        SentFacts { notice_id, header_digest, recipients, expires_at, accepted_by }
     }
+}
+
+/// That a notice of ours was not submitted, because the broker would not have taken it in any case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsentRecord {
+    /// When.
+    pub at: Timestamp,
+    /// Why: a word and a sentence.
+    pub reason: String,
 }
 
 /// A notice that was received.

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
-use valise_proto::label::Classification;
+use valise_proto::label::{Classification, Label};
 use valise_proto::receipt::ReceiptKind;
+use valise_proto::refusal::{Refusal, RefusalCode};
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::clock::randomness;
-use crate::core::{Change, Draft, OutboxSeq, Outcome, Outgoing, Received};
+use crate::core::{Change, Draft, OutboxSeq, Outcome, Outgoing, Reason, Received, SetAside};
 use crate::fixture::{Exchange, agency};
 
 struct Case {
@@ -101,6 +102,87 @@ fn the_authors_words_are_nowhere_on_disk() {
         }
     }
     assert!(files >= 2, "the store's files were not found");
+}
+
+/// A banner of nearly 2 KiB that JSON makes twice as long.
+fn longest_label() -> Label {
+    let instructions: Vec<_> =
+        ('a'..='o').map(|letter| format!("H3({letter}{})", "\"".repeat(127))).collect();
+    let banner = format!("UNCLASSIFIED//{}", instructions.join("/"));
+    assert!(banner.len() > 2000);
+    Label::parse_banner(crate::fixture::policy(), &banner).unwrap()
+}
+
+/// An exchange of 65 agencies with the longest names, and those names.
+fn exchange_of_many() -> (Exchange, Vec<String>) {
+    let names: Vec<_> = (10..75).map(|n| format!("fra/a{}{n}", "-".repeat(29))).collect();
+    let agencies: Vec<_> = names.iter().map(|name| (name.as_str(), Classification::Secret)).collect();
+    let mut exchange = Exchange::new(&agencies);
+    exchange.content.agencies.values_mut().for_each(|entry| entry.contact_point = false);
+    (exchange, names)
+}
+
+#[test]
+fn g10_the_largest_records_that_can_be_are_kept_and_read() {
+    let (exchange, names) = exchange_of_many();
+    let case = Case { exchange, ..Case::new() };
+    let (me, others) = names.split_first().unwrap();
+    let others: Vec<_> = others.iter().map(String::as_str).collect();
+    let longest = |from: &str, to: &[&str]| {
+        case.exchange.envelope_in_portions(from, to, &[(longest_label(), b"x")], |draft| {
+            draft.respond_by = Some(draft.expires_at);
+        })
+    };
+    let sent: Vec<_> = (0..2).map(|_| Outgoing::new(longest(me, &others), None)).collect();
+    let directory = Arc::new(case.exchange.directory());
+    let envelope = longest(others[0], &[me]).verify_delivered(&directory, &agency(me)).unwrap();
+    let (at, notice_id) = (case.exchange.start, envelope.header().notice_id);
+    let receipt = case.exchange.receipt(ReceiptKind::Delivered, me, envelope.envelope());
+    let received = Received { envelope, directory, at, receipt: receipt.clone() };
+    let refusal = Refusal::new(RefusalCode::Malformed, "\"".repeat(1000));
+    let aside = |n: usize| SetAside {
+        seen: Some(received.seen()),
+        bytes: vec![u8::try_from(n).unwrap(); 1024 * 1024].into(),
+        at,
+        reason: Reason::new("\u{1}".repeat(4000)),
+        receipt: Some(case.exchange.receipt(ReceiptKind::Rejected, me, received.envelope.envelope())),
+    };
+    let unsent = Outcome::Unsendable { at, refusal };
+    let read = Change::Read { notice_id, officer: "\u{1}".repeat(128), at, receipt: Box::new(receipt) };
+    let queued = sent.iter().zip(0..);
+    let mut changes: Vec<_> = queued
+        .map(|(outgoing, seq)| Change::Queue { seq: OutboxSeq(seq), outgoing: Box::new(outgoing.clone()) })
+        .collect();
+    changes.push(Change::Receive(Box::new(received.clone())));
+    changes.extend([read, Change::SetAside(Box::new(aside(0))), Change::SetAside(Box::new(aside(1)))]);
+    changes.push(Change::Unqueue { queued: sent[0].queued(OutboxSeq(0)), outcome: Box::new(unsent) });
+    let store = case.open().unwrap();
+    store.apply(&changes).unwrap();
+    drop(store);
+
+    let store = case.open().unwrap();
+    let key = keys::of_notice(keys::SENT, &sent[0].envelope.header().notice_id);
+    assert!(store.db.contains_key(keys::of_piece(&key, 1)).unwrap(), "no record needed a second piece");
+    let records = store.sent_records(10).unwrap();
+    assert_eq!(records.len(), 2, "a piece was taken for a record, or a record was lost");
+    assert!(records.iter().all(|record| record.recipients.len() == 64));
+    assert_eq!(store.sent_records(1).unwrap().len(), 1);
+    let whole = store.sent(&sent[0].envelope.header().notice_id).unwrap().unwrap();
+    assert_eq!(whole.record.label, longest_label().to_string());
+    assert!(whole.unsent.unwrap().reason.starts_with("MALFORMED: \"\""));
+    let inbox = store.inbox(10).unwrap();
+    assert_eq!((inbox.len(), &inbox[0].record.label), (1, &longest_label().to_string()));
+    assert_eq!(inbox[0].read.as_ref().unwrap().officer.len(), 128);
+    let asides = store.asides(10).unwrap();
+    assert_eq!(asides.iter().map(|aside| aside.reason.len()).collect::<Vec<_>>(), [512, 512]);
+}
+
+#[test]
+fn a_reason_is_cut_between_characters() {
+    let reason = Reason::new("\u{e9}".repeat(400));
+    assert_eq!(reason.as_str().len(), 512);
+    assert_eq!(Reason::new(format!("x{}", "\u{e9}".repeat(400))).as_str().len(), 511);
+    assert_eq!(Reason::new("short").to_string(), "short");
 }
 
 #[test]

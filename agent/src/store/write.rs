@@ -7,12 +7,15 @@ use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::receipt::SignedReceipt;
 
-use super::records::{AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord};
+use super::records::{
+    AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
+};
 use super::{Store, StoreError, keys};
 use crate::core::{Change, OutboxSeq, Outcome, Outgoing, Queued, Received, Seen, SetAside, is_for_officers};
 
-/// Longest value of one record. sled writes pages above 128 KiB to files of their own, which its flush does not cover;
-/// a page splits at 17 items, so 17 values of this length stay below that.
+/// Longest value under one key. sled writes pages above 128 KiB to files of their own, which its flush does not cover;
+/// a page splits at 17 items, so 17 values of this length stay below that: 102 KiB, and a few more for the keys.
+/// Whatever is longer, records included, is kept in pieces, so that nothing a peer sends can be too long to be kept.
 pub(super) const CHUNK_BYTES: usize = 6 * 1024;
 
 impl Store {
@@ -89,6 +92,10 @@ impl Store {
             // A refusal of unreadable bytes names no notice, so the id is taken from what was submitted.
             Outcome::Answered(answer) => receipt_under(batch, &queued.notice_id, answer.receipt()),
             Outcome::Lapsed(at) => time(batch, keys::of_notice(keys::LAPSED, &queued.notice_id), *at),
+            Outcome::Unsendable { at, refusal } => {
+                let record = UnsentRecord { at: *at, reason: refusal.to_string() };
+                self.record(batch, keys::of_notice(keys::UNSENT, &queued.notice_id), &record)?;
+            }
         }
         Ok(())
     }
@@ -123,7 +130,7 @@ impl Store {
     fn set_aside(&self, batch: &mut Batch, aside: &SetAside) -> Result<(), StoreError> {
         let digest = sha256(&[&aside.bytes]);
         let notice_id = aside.seen.map(|seen| seen.notice_id);
-        let record = AsideRecord { notice_id, at: aside.at, digest, reason: aside.reason.clone() };
+        let record = AsideRecord { notice_id, at: aside.at, digest, reason: aside.reason.to_string() };
         self.record(batch, keys::of_aside(keys::ASIDE, aside.at, &digest), &record)?;
         chunks(batch, &keys::of_aside(keys::ASIDE_BYTES, aside.at, &digest), &aside.bytes);
         if let Some(receipt) = &aside.receipt {
@@ -138,11 +145,7 @@ impl Store {
 
     fn record(&self, batch: &mut Batch, key: Vec<u8>, record: &impl Serialize) -> Result<(), StoreError> {
         let value = serde_json::to_vec(record).map_err(|error| self.unreadable(error))?;
-        // A record of 64 recipients is some 4 KiB; one beyond the bound would be a mistake here, not an input.
-        if value.len() > CHUNK_BYTES {
-            return Err(self.unreadable(format!("a record of {} bytes; at most {CHUNK_BYTES}", value.len())));
-        }
-        batch.insert(key, value);
+        pieces(batch, key, &value);
         Ok(())
     }
 
@@ -162,19 +165,29 @@ fn receipt_record(batch: &mut Batch, receipt: &SignedReceipt) {
 
 fn receipt_under(batch: &mut Batch, notice_id: &NoticeId, receipt: &SignedReceipt) {
     let encoded = receipt.encode();
-    batch.insert(keys::of_receipt(notice_id, &sha256(&[&encoded])), encoded.as_ref());
+    pieces(batch, keys::of_receipt(notice_id, &sha256(&[&encoded])), &encoded);
 }
 
 fn time(batch: &mut Batch, key: Vec<u8>, at: Timestamp) {
     batch.insert(key, &at.millis().to_be_bytes());
 }
 
+/// Writes a record under `key`, which is one value in most cases, and what does not fit (64 recipients of 36 bytes and a
+/// banner of 2 KiB in which every byte is escaped, say) under the keys of its further pieces. Records that may be so
+/// long are written once and for ever, so that no piece of an earlier one stays behind.
+fn pieces(batch: &mut Batch, key: Vec<u8>, value: &[u8]) {
+    let mut pieces = value.chunks(CHUNK_BYTES);
+    let first = pieces.next().unwrap_or_default();
+    for (number, piece) in (1_u16..).zip(pieces) {
+        batch.insert(keys::of_piece(&key, number), piece);
+    }
+    batch.insert(key, first);
+}
+
 /// Writes `bytes` under `place` followed by the chunk's number.
 fn chunks(batch: &mut Batch, place: &[u8], bytes: &[u8]) {
     // No value is longer than a directory (3 MiB), so the number fits two bytes.
     for (number, chunk) in (0_u16..).zip(bytes.chunks(CHUNK_BYTES)) {
-        let mut key = place.to_vec();
-        key.extend_from_slice(&number.to_be_bytes());
-        batch.insert(key, chunk);
+        batch.insert(keys::of_piece(place, number), chunk);
     }
 }

@@ -62,6 +62,8 @@ pub struct Held {
     pub lies: Vec<Lie>,
     /// Sessions that were begun.
     pub sessions: usize,
+    /// What the next welcome says.
+    pub limits: Limits,
 }
 
 #[derive(Clone)]
@@ -167,7 +169,7 @@ impl Broker {
             version: VERSION,
             broker_time: now(),
             directory_version: self.directory.lock().unwrap().version(),
-            limits: Limits::DEFAULT,
+            limits: self.held.lock().unwrap().limits.clone(),
         };
         sender.send(SessionFrame::Welcome(welcome).encode()).await.unwrap();
         self.held.lock().unwrap().sessions += 1;
@@ -237,6 +239,7 @@ impl Broker {
             at: now(),
             officer: None,
             refusal,
+            portions: Vec::new(),
         }
     }
 

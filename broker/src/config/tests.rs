@@ -125,3 +125,14 @@ fn a_socket_path_that_no_kernel_takes_is_a_mistake() {
 fn text_that_is_not_toml_is_told_with_its_place() {
     assert!(parse("listen = ").unwrap_err()[0].contains("line 1"));
 }
+
+#[test]
+fn the_example_configuration_is_in_order_and_what_it_calls_defaults_are_the_defaults() {
+    let example = include_str!("../../../deploy/config/broker.toml");
+    let config = parse(example).unwrap();
+    let uncommented =
+        |line: &'static str| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line);
+    let spelled_out: Vec<_> = example.lines().map(uncommented).collect();
+    assert_eq!(parse(&spelled_out.join("\n")).unwrap(), config);
+    assert_eq!(config.limits, Limits::default());
+}

@@ -100,7 +100,9 @@ impl Driver {
             while let Some(effect) = self.core.next_effect() {
                 self.carry_out(effect);
             }
-            let due_in = self.core.poll_timeout().since(now());
+            // At most an interval, also where the clock was set back since.
+            let due_in =
+                self.core.poll_timeout().since(now()).min(self.shared.config.limits.core.sweep_interval);
             tokio::select! {
                 input = inputs.recv() => match input {
                     Some(Input::Shutdown) | None => break,

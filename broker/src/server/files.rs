@@ -74,6 +74,17 @@ pub enum FileProblem {
         /// Why.
         source: io::Error,
     },
+    /// What was last in force cannot be read.
+    #[error(
+        "{path}: what this broker last went by cannot be read: {problem}; restore the file, or, once you have compared the published files with the authority's by other means, remove it",
+        path = path.display()
+    )]
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// A private key that others may read.
     #[error("{path}: this private key has mode {mode:03o}, so others may read it; run: chmod 600 {path}", path = path.display())]
     Exposed {

@@ -1,11 +1,10 @@
 //! What is in force, kept in the data folder, so that older files are refused after a restart too.
 
 use std::cmp::Ordering;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use valise_proto::directory::Directory;
-use valise_proto::enrolment::Trust;
 use valise_proto::wire::limits::DIRECTORY_BYTES_MAX;
 use valise_transport::{Anchors, Revocation};
 
@@ -27,15 +26,39 @@ fn crls_path(config: &Config) -> PathBuf {
 /// [`FilesError`].
 pub(super) fn check(config: &Config, files: &NodeFiles) -> Result<(), FilesError> {
     let mut problems = Vec::new();
-    if let Some(held) = read_directory(config, &files.trust)
-        && let Err(source) = files.directory.check_may_replace(&held)
-    {
-        problems.push(FileProblem::Directory { path: config.directory(), source });
-    }
-    if let Some(held) = read_revocations(config, &files.trust) {
-        problems.extend(check_newer(config, &held, files.anchors.revocations()).err());
-    }
+    problems.extend(check_directory(config, files).err());
+    problems.extend(check_crls(config, files).err());
     if problems.is_empty() { Ok(()) } else { Err(FilesError { problems }) }
+}
+
+fn check_directory(config: &Config, files: &NodeFiles) -> Result<(), FileProblem> {
+    let path = directory_path(config);
+    let Some(bytes) = read(&path, DIRECTORY_BYTES_MAX)? else { return Ok(()) };
+    let held = Directory::verify(bytes.into(), &files.trust).map_err(|error| unreadable(&path, error))?;
+    let refused = |source| FileProblem::Directory { path: config.directory(), source };
+    files.directory.check_may_replace(&held).map_err(refused)
+}
+
+fn check_crls(config: &Config, files: &NodeFiles) -> Result<(), FileProblem> {
+    let path = crls_path(config);
+    let Some(bytes) = read(&path, PEM_BYTES_MAX)? else { return Ok(()) };
+    let crls = parse_crls(&bytes).map_err(|error| unreadable(&path, error))?;
+    let held = Anchors::new(files.trust.trust_domain.clone(), &files.trust.anchors, &crls);
+    let held = held.map_err(|error| unreadable(&path, error))?;
+    check_newer(config, held.revocations(), files.anchors.revocations())
+}
+
+/// Only what was never there counts as none: otherwise a disk that does not answer would let older files in (G12).
+fn read(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, FileProblem> {
+    match folder::read(path, bytes_max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error)),
+    }
+}
+
+fn unreadable(path: &Path, problem: impl std::fmt::Display) -> FileProblem {
+    FileProblem::Held { path: path.to_owned(), problem: problem.to_string() }
 }
 
 /// Without this check a revocation could be hidden by a list from before it.
@@ -65,29 +88,6 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let left = left.get(significant(left)..).unwrap_or_default();
     let right = right.get(significant(right)..).unwrap_or_default();
     left.len().cmp(&right.len()).then_with(|| left.cmp(right))
-}
-
-/// What cannot be read any more holds nobody back: whoever can write here could as well delete it.
-fn read_directory(config: &Config, trust: &Trust) -> Option<Directory> {
-    let path = directory_path(config);
-    let bytes = folder::read(&path, DIRECTORY_BYTES_MAX).ok()?;
-    let directory = Directory::verify(bytes.into(), trust);
-    directory
-        .inspect_err(
-            |error| tracing::warn!(path = %path.display(), %error, "the directory last in force is not used"),
-        )
-        .ok()
-}
-
-fn read_revocations(config: &Config, trust: &Trust) -> Option<Vec<Revocation>> {
-    let path = crls_path(config);
-    let text = folder::read(&path, PEM_BYTES_MAX).ok()?;
-    let anchors = parse_crls(&text).and_then(|crls| {
-        Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls).map_err(|error| error.to_string())
-    });
-    let anchors = anchors
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "the revocation lists last in force are not used"));
-    anchors.ok().map(|anchors| anchors.revocations().to_vec())
 }
 
 /// Keeps a directory that is about to come into force.

@@ -146,8 +146,18 @@ impl Shared {
     ) -> SignedReceipt {
         let (notice_id, header_digest) = about;
         let issuer = self.identity.clone();
-        Receipt { kind, notice_id, header_digest, issuer, recipient, at: now(), officer: None, refusal }
-            .sign(&self.receipt_key)
+        Receipt {
+            kind,
+            notice_id,
+            header_digest,
+            issuer,
+            recipient,
+            at: now(),
+            officer: None,
+            refusal,
+            portions: Vec::new(),
+        }
+        .sign(&self.receipt_key)
     }
 
     fn sign_acceptance(&self, envelope: &Envelope) -> SignedReceipt {

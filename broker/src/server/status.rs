@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,8 +176,11 @@ pub(super) fn listen(path: &Path) -> Result<Listener, SocketError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(error)),
     }
-    let listener = UnixListener::bind(path).map_err(refused)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
+    // From its first moment nobody else may connect. Whatever another thread makes meanwhile is private too.
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(mask);
+    let listener = bound.map_err(refused)?;
     Ok(Listener { listener, path: path.to_owned() })
 }
 

@@ -58,7 +58,7 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     Ok(more)
 }
 
-/// Notices nobody fetched expire; then the entry itself is done with.
+/// Notices that somebody did not acknowledge expire; then the entry itself is done with.
 fn settle(
     shared: &Shared,
     due: Due,

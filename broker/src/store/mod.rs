@@ -109,13 +109,13 @@ pub enum Operation {
         /// Which items; unknown ones do no harm.
         cursors: Vec<Cursor>,
     },
-    /// Deletes an envelope that was not fetched in time, and queues the EXPIRED receipts for its originator.
+    /// Deletes an envelope that was not acknowledged in time, and queues the EXPIRED receipts for its originator.
     Expire {
         /// Which.
         notice_id: NoticeId,
         /// When.
         at: Timestamp,
-        /// One encoded signed receipt for each recipient that had not fetched it; those that have in the meantime are
+        /// One encoded signed receipt for each recipient that had not acknowledged it; those that have in the meantime are
         /// left out.
         receipts: Vec<(AgencyId, Bytes)>,
     },
@@ -226,7 +226,7 @@ impl DueKey {
 pub struct Due {
     /// Its name, to be reviewed by.
     pub key: DueKey,
-    /// Those of its notices that were not fetched in time.
+    /// Those of its notices that were not acknowledged in time.
     pub expired: Vec<(NoticeId, KeptNotice)>,
 }
 

@@ -206,6 +206,7 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    sigpipe::reset();
     let json = cli.common.json;
     let (error, code, name) = match run(cli) {
         Ok(()) => return ExitCode::SUCCESS,

@@ -66,7 +66,7 @@ pub struct Header {
     pub precedence: Precedence,
     /// When it was sealed, by the originator's clock.
     pub created_at: Timestamp,
-    /// When the broker deletes it, fetched or not.
+    /// When the broker deletes it, acknowledged or not.
     pub expires_at: Timestamp,
     /// Until when an answer is asked for.
     pub respond_by: Option<Timestamp>,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::crypto::{KeyError, SealingPublicKey, Signature, SigningKey, TAG_LEN, context, sha256};
 use crate::id::{AgencyId, NoticeId, Timestamp};
-use crate::label::Label;
+use crate::label::{Label, LabelError};
 use crate::wire::envelope::{PortionKey, check_header, encode_header, encode_portion_keys};
 use crate::wire::limits::Limits;
 use crate::wire::{WireError, check_count};
@@ -29,6 +29,9 @@ pub enum SealError {
     /// The portions' labels cannot be joined.
     #[error("the portions' labels are of different policies, or there are no portions")]
     Labels,
+    /// The join of the labels is too large, though each of them is not.
+    #[error("the overall label is too large: {0}")]
+    Label(#[from] LabelError),
     /// A recipient is to receive a portion that does not exist.
     #[error("{recipient} is to receive portion {index}, which does not exist")]
     NoSuchPortion {
@@ -173,6 +176,7 @@ fn complete(
     recipients: &[SealFor],
 ) -> Result<Header, SealError> {
     let label = Label::join(portions.iter().map(|portion| &portion.label)).ok_or(SealError::Labels)?;
+    label.check_sizes()?;
     let header = Header {
         notice_id: draft.notice_id,
         kind: draft.kind,

@@ -40,6 +40,8 @@ impl Envelope {
         if entry.status == AgencyStatus::Suspended {
             return Err(Refusal::new(RefusalCode::Suspended, format!("{} is suspended", entry.id)));
         }
+        // The recipients will ask for a key that counted at `created_at`: what they would not take must not be accepted.
+        self.signing_key(entry, self.header.created_at)?;
         self.verify_signature(entry, now)?;
         let whole = self.portions.iter().map(|portion| portion.index.get()).eq(0..self.header.portions.len());
         if !whole {
@@ -89,16 +91,24 @@ impl Envelope {
         })
     }
 
-    fn verify_signature(&self, originator: &AgencyEntry, at: Timestamp) -> Result<(), Refusal> {
+    fn signing_key<'d>(
+        &self,
+        originator: &'d AgencyEntry,
+        at: Timestamp,
+    ) -> Result<&'d KeyEntry<VerifyingKey>, Refusal> {
         let key_id = self.signature.key_id;
         let usable = |key: &&KeyEntry<VerifyingKey>| key.key_id == key_id && key.is_valid_at(at);
-        let key = originator.signing_keys.iter().find(usable).ok_or_else(|| {
+        originator.signing_keys.iter().find(usable).ok_or_else(|| {
             let detail = format!("the directory lists no signing key {key_id} for {} at {at}", originator.id);
             Refusal::new(RefusalCode::KeyNotActive, detail)
-        })?;
+        })
+    }
+
+    fn verify_signature(&self, originator: &AgencyEntry, at: Timestamp) -> Result<(), Refusal> {
+        let key = self.signing_key(originator, at)?;
         key.key.verify(context::HEADER, &self.header_bytes, &self.signature).map_err(|_| {
-            let detail =
-                format!("the header's signature does not verify under key {key_id} of {}", originator.id);
+            let (key_id, agency) = (key.key_id, &originator.id);
+            let detail = format!("the header's signature does not verify under key {key_id} of {agency}");
             Refusal::new(RefusalCode::BadSignature, detail)
         })
     }

@@ -22,6 +22,8 @@ use crate::id::State;
 pub const NAME_BYTES_MAX: usize = 64;
 /// Longest text of an `H3` handling instruction, in bytes.
 pub const HANDLING_TEXT_BYTES_MAX: usize = 128;
+/// Longest banner, in bytes. Every record and screen that shows a label has to have room for it.
+pub const BANNER_BYTES_MAX: usize = 2 * 1024;
 /// Most compartments, affiliations or handling instructions in one label or clearance.
 pub const SET_ENTRIES_MAX: usize = 64;
 
@@ -47,6 +49,14 @@ pub enum LabelError {
     /// A banner segment that is out of place.
     #[error("`{0}` is out of place: write CLASSIFICATION//COMPARTMENT/…//REL TO A, B//HANDLING/…")]
     Banner(String),
+    /// A banner that is too long.
+    #[error(
+        "the banner has {got} bytes; at most {BANNER_BYTES_MAX} are allowed: use fewer or shorter H3 instructions"
+    )]
+    TooLong {
+        /// Its length.
+        got: usize,
+    },
     /// Too many entries in a set.
     #[error("{got} {what} in one label; at most {max} are allowed")]
     TooMany {
@@ -247,7 +257,10 @@ impl FromStr for Handling {
         }
         let bad = || LabelError::Handling(excerpt(text));
         let words = text.strip_prefix("H3(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(bad)?;
-        let plain = |c: char| !c.is_control() && !matches!(c, '/' | '(' | ')');
+        // Characters that turn the direction of writing could make a banner look like another one.
+        let turns =
+            |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let plain = |c: char| !c.is_control() && !turns(c) && !matches!(c, '/' | '(' | ')');
         let trimmed = words.trim() == words;
         if words.is_empty() || words.len() > HANDLING_TEXT_BYTES_MAX || !trimmed || !words.chars().all(plain)
         {
@@ -303,13 +316,15 @@ impl Label {
     /// # Errors
     /// [`LabelError`] naming the word that cannot be read.
     pub fn parse_banner(policy: PolicyId, banner: &str) -> Result<Self, LabelError> {
+        check_len(banner.len())?;
         let mut segments = banner.split("//");
         let classification = segments.next().unwrap_or_default().parse()?;
         let mut label = Self::plain(policy, classification);
         for segment in segments {
             label.read_segment(segment)?;
         }
-        label.check_sizes()?;
+        // Its canonical form is never longer than what was read.
+        label.check_sets()?;
         Ok(label)
     }
 
@@ -377,9 +392,17 @@ impl Label {
         Ok(())
     }
 
+    /// Checks what a join or a label built field by field may exceed.
+    ///
     /// # Errors
-    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`].
+    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`]; [`LabelError::TooLong`] where the banner
+    /// is longer than [`BANNER_BYTES_MAX`].
     pub fn check_sizes(&self) -> Result<(), LabelError> {
+        self.check_sets()?;
+        check_len(self.to_string().len())
+    }
+
+    fn check_sets(&self) -> Result<(), LabelError> {
         check_size("compartments", self.compartments.len())?;
         check_size("releasability entries", self.releasable_to.len())?;
         check_size("handling instructions", self.handling.len())
@@ -423,6 +446,10 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(plain)
 }
 
+fn check_len(got: usize) -> Result<(), LabelError> {
+    if got > BANNER_BYTES_MAX { Err(LabelError::TooLong { got }) } else { Ok(()) }
+}
+
 fn check_size(what: &'static str, got: usize) -> Result<(), LabelError> {
     if got > SET_ENTRIES_MAX { Err(LabelError::TooMany { what, got, max: SET_ENTRIES_MAX }) } else { Ok(()) }
 }
@@ -460,6 +487,26 @@ mod tests {
             class_list: class_list.iter().copied().collect(),
             compartments: compartments.iter().map(|name| name.parse().unwrap()).collect(),
             affiliations: affiliations.iter().map(|name| name.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn g10_a_banner_has_a_length_that_every_record_has_room_for() {
+        let instruction = |n: usize| format!("H3({n:03}{})", "a".repeat(HANDLING_TEXT_BYTES_MAX - 3));
+        let many = |count| (0..count).map(instruction).collect::<Vec<_>>().join("/");
+        assert!(Label::parse_banner(policy(), &format!("SECRET//{}", many(15))).is_ok());
+        let refused = Label::parse_banner(policy(), &format!("SECRET//{}", many(16)));
+        assert!(matches!(refused, Err(LabelError::TooLong { .. })), "{refused:?}");
+        // Each is short enough; together they are not.
+        let parts: Vec<_> = (0..16).map(|n| banner(&format!("SECRET//{}", instruction(n)))).collect();
+        let whole = Label::join(&parts).unwrap();
+        assert!(matches!(whole.check_sizes(), Err(LabelError::TooLong { .. })));
+    }
+
+    #[test]
+    fn no_banner_can_be_made_to_look_like_another_one() {
+        for turning in ["\u{202E}", "\u{2066}", "\u{200F}", "\u{7}"] {
+            assert!(Label::parse_banner(policy(), &format!("SECRET//H3(a{turning}b)")).is_err());
         }
     }
 

@@ -89,6 +89,7 @@ pub(crate) fn receipt() -> SignedReceipt {
         at: now(),
         officer: None,
         refusal: None,
+        portions: vec![crate::envelope::PortionIndex::new(0).unwrap()],
     };
     receipt.sign(&SigningKey::generate(&mut UnwrapErr(getrandom::SysRng)))
 }

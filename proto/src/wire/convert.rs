@@ -94,16 +94,14 @@ pub(super) fn label_to_pb(label: &Label) -> pb::Label {
 }
 
 pub(super) fn label_from_pb(field: &'static str, message: Option<pb::Label>) -> Result<Label, WireError> {
-    const BANNER_BYTES_MAX: usize = 16 * 1024;
     let message = required(field, message)?;
-    super::check_count(field, message.banner.len(), BANNER_BYTES_MAX)?;
     let policy = parse(field, &message.policy)?;
     let label =
         Label::parse_banner(policy, &message.banner).map_err(|error| WireError::field(field, error))?;
     if label.to_string() == message.banner {
         Ok(label)
     } else {
-        Err(WireError::field(field, format!("the banner is not in its canonical form `{label}`")))
+        Err(WireError::field(field, "the banner is not in its canonical form"))
     }
 }
 

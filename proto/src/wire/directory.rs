@@ -8,7 +8,7 @@ use super::convert::{
     classification_from_pb, classification_to_pb, clearance_from_pb, clearance_to_pb, convert_set,
     kind_from_pb, kind_to_pb, parse, required, time_from_pb,
 };
-use super::{WireError, check_count, check_version, decode_strict, pb};
+use super::{WireError, check_count, decode_body, pb};
 use crate::crypto::{KeyError, SealingPublicKey, VerifyingKey};
 use crate::directory::{
     AGENCIES_MAX, AgencyEntry, AgencyStatus, BROKERS_MAX, BrokerEntry, DirectoryContent, ENDPOINTS_MAX,
@@ -30,8 +30,7 @@ pub(crate) fn encode(content: &DirectoryContent) -> Bytes {
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<DirectoryContent, WireError> {
-    let message: pb::Directory = decode_strict("directory", bytes)?;
-    check_version("directory", message.format)?;
+    let message: pb::Directory = decode_body("directory", bytes, &[])?;
     check_count("directory.agencies", message.agencies.len(), AGENCIES_MAX)?;
     check_count("directory.brokers", message.brokers.len(), BROKERS_MAX)?;
     let mut agencies = BTreeMap::new();

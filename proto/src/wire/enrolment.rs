@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::convert::{parse, required, time_from_pb};
-use super::{WireError, check_count, check_version, decode_strict, pb};
+use super::{WireError, check_count, decode_body, decode_strict, pb};
 use crate::crypto::{Sealed, SealingPublicKey, VerifyingKey};
 use crate::enrolment::{Challenge, ENROLMENT_BYTES_MAX, EnrolmentBundle, EnrolmentRequest, Trust};
 use crate::id::Digest;
@@ -25,8 +25,7 @@ pub(crate) fn encode_request(request: &EnrolmentRequest) -> Bytes {
 
 pub(crate) fn decode_request(bytes: Bytes) -> Result<EnrolmentRequest, WireError> {
     check_count("enrolment request", bytes.len(), ENROLMENT_BYTES_MAX)?;
-    let message: pb::EnrolmentRequest = decode_strict("enrolment request", bytes)?;
-    check_version("enrolment request", message.version)?;
+    let message: pb::EnrolmentRequest = decode_body("enrolment request", bytes, &[])?;
     Ok(EnrolmentRequest {
         trust_domain: parse("request.trust_domain", &message.trust_domain)?,
         agency: parse("request.agency", &message.agency)?,
@@ -56,8 +55,7 @@ pub(crate) fn encode_bundle(bundle: &EnrolmentBundle) -> Bytes {
 
 pub(crate) fn decode_bundle(bytes: Bytes) -> Result<EnrolmentBundle, WireError> {
     check_count("enrolment bundle", bytes.len(), ENROLMENT_BYTES_MAX)?;
-    let message: pb::EnrolmentBundle = decode_strict("enrolment bundle", bytes)?;
-    check_version("enrolment bundle", message.version)?;
+    let message: pb::EnrolmentBundle = decode_body("enrolment bundle", bytes, &[])?;
     check_count("bundle.chain", message.chain.len(), ENTRIES_MAX)?;
     check_count("bundle.crls", message.crls.len(), ENTRIES_MAX)?;
     Ok(EnrolmentBundle {

@@ -10,7 +10,8 @@ use super::convert::{
     precedence_from_pb, precedence_to_pb, required, time_from_pb,
 };
 use super::limits::Limits;
-use super::{WireError, check_count, check_version, decode_strict, pb, signature_from_pb, signature_to_pb};
+use super::scan::{self, Bound};
+use super::{WireError, check_count, decode_body, decode_strict, pb, signature_from_pb, signature_to_pb};
 use crate::crypto::Signature;
 use crate::envelope::{Header, KeyWrap, PortionHeader, PortionIndex, SealedPortion};
 use crate::id::{Digest, KeyId, NoticeId, Timestamp};
@@ -50,12 +51,21 @@ pub(super) fn to_pb(pieces: &Pieces) -> pb::Envelope {
 /// Reads the pieces. Ciphertexts share memory with `bytes`: nothing large is copied.
 pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Result<Pieces, WireError> {
     check_count("envelope", bytes.len(), limits.envelope_bytes_max)?;
-    from_pb(decode_strict("envelope", bytes)?, limits)
+    check_lists(&bytes, limits)?;
+    from_pb(decode_strict("envelope", bytes)?)
 }
 
-pub(super) fn from_pb(message: pb::Envelope, limits: &Limits) -> Result<Pieces, WireError> {
-    check_count("envelope.portions", message.portions.len(), limits.portions_max)?;
-    check_count("envelope.wraps", message.wraps.len(), limits.recipients_max)?;
+/// Counts portions and wraps before memory is taken for them.
+pub(super) fn check_lists(bytes: &[u8], limits: &Limits) -> Result<(), WireError> {
+    let bounds = [
+        Bound { tag: 3, field: "envelope.portions", max: limits.portions_max },
+        Bound { tag: 4, field: "envelope.wraps", max: limits.recipients_max },
+    ];
+    scan::check(bytes, &bounds)
+}
+
+/// Its lists must have been counted by [`check_lists`].
+pub(super) fn from_pb(message: pb::Envelope) -> Result<Pieces, WireError> {
     Ok(Pieces {
         header: message.header,
         signature: signature_from_pb(message.signature)?,
@@ -78,7 +88,7 @@ fn wrap_from_pb(message: pb::KeyWrap) -> Result<KeyWrap, WireError> {
     })
 }
 
-fn index(field: &'static str, number: u32) -> Result<PortionIndex, WireError> {
+pub(super) fn index(field: &'static str, number: u32) -> Result<PortionIndex, WireError> {
     let index = usize::try_from(number).ok().and_then(PortionIndex::new);
     index.ok_or_else(|| WireError::field(field, format!("{number} is beyond every limit")))
 }
@@ -112,10 +122,11 @@ pub(crate) fn encode_header(header: &Header) -> Bytes {
 
 /// Reads a header and checks everything that needs no directory and no clock.
 pub(crate) fn decode_header(bytes: Bytes, limits: &Limits) -> Result<Header, WireError> {
-    let message: pb::Header = decode_strict("header", bytes)?;
-    check_version("header", message.version)?;
-    check_count("header.recipients", message.recipients.len(), limits.recipients_max)?;
-    check_count("header.portions", message.portions.len(), limits.portions_max)?;
+    let bounds = [
+        Bound { tag: 10, field: "header.recipients", max: limits.recipients_max },
+        Bound { tag: 12, field: "header.portions", max: limits.portions_max },
+    ];
+    let message: pb::Header = decode_body("header", bytes, &bounds)?;
     let header = Header {
         notice_id: required("header.notice_id", optional_id("header.notice_id", &message.notice_id)?)?,
         kind: kind_from_pb(message.kind)?,

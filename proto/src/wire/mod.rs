@@ -2,9 +2,9 @@
 //!
 //! The generated types are private to this module. Everything else in the project sees domain types only.
 //!
-//! Signed bodies are read strictly: a field this version does not know, or an encoding that is not the shortest, makes
-//! the decoded message's length differ from the bytes', and that is refused (G12). Whoever adds a field raises the
-//! version.
+//! Signed bodies are read strictly: what was decoded, encoded again, must be the very bytes that came. A field this
+//! version does not know, or an encoding that is not the one there is, is refused (G12). Whoever adds a field raises the
+//! version, which is looked at before anything else.
 
 mod convert;
 pub(crate) mod directory;
@@ -14,11 +14,13 @@ pub mod frame;
 pub mod limits;
 pub(crate) mod notice;
 pub(crate) mod receipt;
+mod scan;
 pub mod session;
 
 use bytes::Bytes;
 use prost::Message;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::crypto::{BadSignature, Signature, SigningKey, VerifyingKey};
 use crate::id::KeyId;
@@ -64,13 +66,13 @@ pub enum WireError {
         /// The version that came.
         got: u32,
     },
-    /// Fields this version does not know, or an encoding that is not the shortest.
-    #[error("{what} holds {extra} bytes that version 1 does not know; a newer peer must raise the version")]
+    /// Fields this version does not know, or another encoding than the canonical one.
+    #[error(
+        "{what} holds something that version 1 does not know, or is not in its canonical encoding; a newer peer must raise the version"
+    )]
     Unknown {
         /// The message.
         what: &'static str,
-        /// How many bytes too many, or too few.
-        extra: i64,
     },
     /// More or longer than allowed.
     #[error("{field}: {got} is more than the {max} allowed")]
@@ -91,16 +93,29 @@ impl WireError {
     }
 }
 
-/// Decodes a message that must hold nothing this version does not know.
+/// The field of a signed body that holds its version.
+const VERSION_TAG: u32 = 1;
+
+/// Decodes a signed body: first its version, then how much it holds, then whether it is all known here and canonical.
+fn decode_body<M: Message + Default>(
+    what: &'static str,
+    bytes: Bytes,
+    bounds: &[scan::Bound],
+) -> Result<M, WireError> {
+    let version = scan::number(&bytes, VERSION_TAG);
+    check_version(what, u32::try_from(version).unwrap_or(u32::MAX))?;
+    scan::check(&bytes, bounds)?;
+    let message = decode::<M>(what, bytes.clone())?;
+    let canonical = Zeroizing::new(message.encode_to_vec());
+    if canonical.as_slice() == bytes { Ok(message) } else { Err(WireError::Unknown { what }) }
+}
+
+/// Decodes a message that must hold nothing this version does not know. It has no list of numbers, which could be
+/// encoded longer or shorter, so its length tells.
 fn decode_strict<M: Message + Default>(what: &'static str, bytes: Bytes) -> Result<M, WireError> {
     let len = bytes.len();
     let message = decode::<M>(what, bytes)?;
-    let known = message.encoded_len();
-    if known == len {
-        return Ok(message);
-    }
-    let extra = i64::try_from(len).unwrap_or(i64::MAX) - i64::try_from(known).unwrap_or(i64::MAX);
-    Err(WireError::Unknown { what, extra })
+    if message.encoded_len() == len { Ok(message) } else { Err(WireError::Unknown { what }) }
 }
 
 /// Decodes a message whose unknown fields do not matter.

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::convert::time_from_pb;
 use super::limits::PARTS_MAX;
-use super::{WireError, check_count, check_version, decode_strict, pb};
+use super::scan::{self, Bound, Value};
+use super::{WireError, check_count, decode_body, pb};
 use crate::id::{Digest, State, Timestamp};
 use crate::label::Label;
 use crate::notice::{
@@ -21,6 +22,9 @@ use crate::notice::{
     Residence, Response, Script, Sex, SexCode, SourceGrading, Terms, TransportMode, Withdrawal, Word,
 };
 use crate::receipt::SignedReceipt;
+
+/// Most entries of one list in a part; the rules of a notice are narrower.
+const LIST_ENTRIES_MAX: usize = 256;
 
 /// The message `Parts`, in memory that is wiped when it is no longer needed.
 pub(crate) fn encode(terms: Option<&Terms>, parts: &[Part]) -> Zeroizing<Vec<u8>> {
@@ -41,9 +45,8 @@ pub(crate) fn encode_receipt(receipt: &SignedReceipt) -> Zeroizing<Vec<u8>> {
 
 /// Reads a message `Parts`, all of whose parts have this label.
 pub(crate) fn decode(label: &Label, bytes: &[u8]) -> Result<(Option<Terms>, Vec<Part>), WireError> {
-    let message: pb::Parts = decode_strict("parts", Bytes::copy_from_slice(bytes))?;
-    check_version("parts", message.version)?;
-    check_count("parts.parts", message.parts.len(), PARTS_MAX)?;
+    check_lists(bytes)?;
+    let message: pb::Parts = decode_body("parts", Bytes::copy_from_slice(bytes), &[])?;
     let parts: Vec<_> =
         message.parts.into_iter().map(|part| part_from_pb(label, part)).collect::<Result<_, _>>()?;
     let receipts = parts.iter().filter(|part| matches!(part.content, Content::Receipt(_))).count();
@@ -54,6 +57,18 @@ pub(crate) fn decode(label: &Label, bytes: &[u8]) -> Result<(Option<Terms>, Vec<
         ));
     }
     Ok((message.terms.map(terms_from_pb).transpose()?, parts))
+}
+
+/// Counts the parts, and what is listed in each, before memory is taken for them.
+fn check_lists(bytes: &[u8]) -> Result<(), WireError> {
+    const PARTS: u32 = 3;
+    scan::check(bytes, &[Bound { tag: PARTS, field: "parts.parts", max: PARTS_MAX }])?;
+    for (_, value) in scan::inside(bytes, PARTS).flat_map(scan::fields) {
+        if let Value::Bytes(content) = value {
+            scan::check_every("part.content", content, LIST_ENTRIES_MAX)?;
+        }
+    }
+    Ok(())
 }
 
 fn terms_to_pb(terms: &Terms) -> pb::Terms {
@@ -424,7 +439,7 @@ mod tests {
         let mut bytes = notice(|_| {}).portions()[1].encode().to_vec();
         // Field 15 of Parts, a varint: nothing this version knows.
         bytes.extend_from_slice(&[0x78, 0x01]);
-        assert!(matches!(decode(&label(), &bytes), Err(WireError::Unknown { extra: 2, .. })));
+        assert!(matches!(decode(&label(), &bytes), Err(WireError::Unknown { what: "parts" })));
         assert!(decode(&label(), b"not protobuf").is_err());
     }
 
@@ -439,6 +454,28 @@ mod tests {
         assert!(matches!(too_many, Err(WireError::TooMany { max: PARTS_MAX, .. })));
         let beside = altered(|m| m.parts[1].content = Some(pb::part::Content::Receipt(receipt().encode())));
         assert!(beside.is_err(), "a receipt stands beside a person");
+    }
+
+    #[test]
+    fn g10_empty_parts_and_lists_are_counted_before_they_take_memory() {
+        let encoded = notice(|_| {}).portions()[1].encode().to_vec();
+        let empty_parts = [&encoded[..], &[0x1a, 0].repeat(500_000)].concat();
+        assert!(matches!(
+            decode(&label(), &empty_parts),
+            Err(WireError::TooMany { field: "parts.parts", got: 257, .. })
+        ));
+        // One person with half a million names.
+        let names = [0x1a, 0].repeat(500_000);
+        let mut person = vec![0x1a];
+        prost::encoding::encode_varint(names.len() as u64, &mut person);
+        person.extend(names);
+        let mut message = vec![0x1a];
+        prost::encoding::encode_varint(person.len() as u64, &mut message);
+        message.extend(person);
+        assert!(matches!(
+            decode(&label(), &message),
+            Err(WireError::TooMany { field: "part.content", got: 257, .. })
+        ));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::convert::{notice_id_from_pb, notice_id_to_pb, parse, time_from_pb};
-use super::{WireError, check_count, check_version, decode_strict, pb};
+use super::envelope::index;
+use super::{WireError, check_count, decode_body, pb};
+use crate::envelope::PortionIndex;
 use crate::id::Digest;
 use crate::receipt::{OFFICER_BYTES_MAX, Receipt, ReceiptKind};
 use crate::refusal::{DETAIL_BYTES_MAX, Refusal, RefusalCode};
@@ -21,12 +23,12 @@ pub(crate) fn encode(receipt: &Receipt) -> Bytes {
         at_ms: receipt.at.millis(),
         officer: receipt.officer.clone().unwrap_or_default(),
         refusal: receipt.refusal.as_ref().map(refusal_to_pb),
+        portions: receipt.portions.iter().map(|index| index.number()).collect(),
     })
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<Receipt, WireError> {
-    let message: pb::Receipt = decode_strict("receipt", bytes)?;
-    check_version("receipt", message.version)?;
+    let message: pb::Receipt = decode_body("receipt", bytes, &[])?;
     let kind = ReceiptKind::ALL.into_iter().find(|kind| kind_to_pb(*kind) == message.kind);
     let kind = kind.ok_or_else(|| WireError::field("receipt.kind", "not a kind of receipt"))?;
     check_count("receipt.officer", message.officer.len(), OFFICER_BYTES_MAX)?;
@@ -47,7 +49,22 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Receipt, WireError> {
         at: time_from_pb("receipt.at_ms", message.at_ms)?,
         officer: Some(message.officer).filter(|name| !name.is_empty()),
         refusal: message.refusal.map(refusal_from_pb).transpose()?,
+        portions: portions_from_pb(kind, &message.portions)?,
     })
+}
+
+fn portions_from_pb(kind: ReceiptKind, numbers: &[u32]) -> Result<Vec<PortionIndex>, WireError> {
+    let field = "receipt.portions";
+    if !numbers.is_empty() && !kind.states_portions() {
+        return Err(WireError::field(field, format!("a receipt of kind {kind} states none")));
+    }
+    if numbers.is_empty() && matches!(kind, ReceiptKind::Delivered | ReceiptKind::Read) {
+        return Err(WireError::field(field, "missing: a recipient states what it opened"));
+    }
+    if !numbers.is_sorted_by(|a, b| a < b) {
+        return Err(WireError::field(field, "not in rising order, each once"));
+    }
+    numbers.iter().map(|number| index(field, *number)).collect()
 }
 
 pub(super) fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
@@ -76,4 +93,52 @@ fn kind_to_pb(kind: ReceiptKind) -> i32 {
         ReceiptKind::Expired => pb::ReceiptKind::Expired,
     };
     message.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::fixture::receipt;
+
+    fn reads(kind: ReceiptKind, portions: &[u32]) -> bool {
+        let mut statement = receipt().receipt().clone();
+        (statement.kind, statement.portions) = (kind, Vec::new());
+        let mut message = <pb::Receipt as prost::Message>::decode(encode(&statement)).unwrap();
+        message.portions = portions.to_vec();
+        decode(super::super::encode(&message)).is_ok()
+    }
+
+    #[test]
+    fn g06_a_recipient_states_what_it_opened_and_never_that_it_opened_nothing() {
+        for kind in ReceiptKind::ALL {
+            let may = kind.states_portions();
+            assert_eq!(reads(kind, &[0, 2]), may, "{kind}");
+            let must = matches!(kind, ReceiptKind::Delivered | ReceiptKind::Read);
+            assert_eq!(reads(kind, &[]), !must, "{kind}");
+        }
+        assert!(
+            !reads(ReceiptKind::Read, &[1, 1]) && !reads(ReceiptKind::Read, &[1, 0]),
+            "not in rising order"
+        );
+        assert!(!reads(ReceiptKind::Read, &[300]), "beyond every limit");
+    }
+
+    #[test]
+    fn g12_a_statement_of_another_version_is_called_so_whatever_else_it_holds() {
+        let mut bytes = encode(receipt().receipt()).to_vec();
+        // Field 1 again, and a field this version does not know.
+        bytes.extend_from_slice(&[0x08, 0x02, 0xa2, 0x06, 0x01, b'x']);
+        assert!(matches!(decode(bytes.into()), Err(WireError::Version { got: 2, .. })));
+    }
+
+    #[test]
+    fn g12_a_list_in_another_encoding_leaves_no_room_for_what_is_not_known() {
+        // Unpacked, the list is a byte shorter than packed; a field of that length would not change the whole's.
+        let mut statement = receipt().receipt().clone();
+        statement.portions = vec![PortionIndex::new(0).unwrap()];
+        let packed = encode(&statement);
+        assert!(packed.ends_with(&[0x52, 1, 0]), "field 10, packed");
+        let unpacked = [&packed[..packed.len() - 3], &[0x50, 0]].concat();
+        assert!(matches!(decode(unpacked.into()), Err(WireError::Unknown { .. })));
+    }
 }

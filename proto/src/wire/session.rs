@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::convert::{precedence_from_pb, precedence_to_pb, required, time_from_pb};
 use super::limits::{ACK_CURSORS_MAX, Limits};
 use super::receipt::{refusal_from_pb, refusal_to_pb};
+use super::scan::{self, Bound};
 use super::{Signed, WireError, check_count, decode, envelope, pb};
 use crate::envelope::{Envelope, Precedence};
 use crate::id::{AgencyId, NoticeId, Timestamp};
@@ -185,6 +186,8 @@ impl SessionFrame {
     /// [`WireError`].
     pub fn decode(frame: Bytes) -> Result<Self, WireError> {
         use pb::session_frame::Kind;
+        const PUBLICATION: u32 = 2;
+        check_publications(&frame, PUBLICATION)?;
         let message: pb::SessionFrame = decode("session frame", frame)?;
         Ok(match required("session frame", message.kind)? {
             Kind::Welcome(welcome) => Self::Welcome(Welcome {
@@ -193,7 +196,7 @@ impl SessionFrame {
                 directory_version: welcome.directory_version,
                 limits: limits_from_pb(&required("welcome.limits", welcome.limits)?),
             }),
-            Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)?),
+            Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)),
             Kind::Goodbye(goodbye) => Self::Goodbye(goodbye_from_pb(goodbye)),
         })
     }
@@ -237,9 +240,14 @@ fn publication_to_pb(publication: &Publication) -> pb::Publication {
     pb::Publication { directory: publication.directory.clone(), crls: publication.crls.clone() }
 }
 
-fn publication_from_pb(message: pb::Publication) -> Result<Publication, WireError> {
-    check_count("publication.crls", message.crls.len(), CRLS_MAX)?;
-    Ok(Publication { directory: message.directory, crls: message.crls })
+/// Counts the CRLs of the publications in field `tag` before memory is taken for them.
+fn check_publications(frame: &[u8], tag: u32) -> Result<(), WireError> {
+    let crls = [Bound { tag: 2, field: "publication.crls", max: CRLS_MAX }];
+    scan::inside(frame, tag).try_for_each(|publication| scan::check(publication, &crls))
+}
+
+fn publication_from_pb(message: pb::Publication) -> Publication {
+    Publication { directory: message.directory, crls: message.crls }
 }
 
 /// The broker's answer to one submitted envelope.
@@ -329,14 +337,18 @@ impl Delivery {
     /// [`UnreadableDelivery`], which keeps the cursor where it could be read, so that the item can be set aside.
     pub fn decode(frame: Bytes) -> Result<Self, UnreadableDelivery> {
         use pb::delivery::Item as PbItem;
+        const CURSOR: u32 = 1;
+        const ENVELOPE: u32 = 2;
+        let limits = &Limits::DEFAULT;
+        let cursor = Cursor::new(scan::number(&frame, CURSOR));
+        let unreadable = |error| UnreadableDelivery { cursor: Some(cursor), error };
+        let counted = scan::inside(&frame, ENVELOPE).try_for_each(|e| envelope::check_lists(e, limits));
+        counted.map_err(unreadable)?;
         let message: pb::Delivery =
             decode("delivery", frame).map_err(|error| UnreadableDelivery { cursor: None, error })?;
-        let cursor = Cursor::new(message.cursor);
-        let unreadable = |error| UnreadableDelivery { cursor: Some(cursor), error };
-        let limits = &Limits::DEFAULT;
         let item = match required("delivery.item", message.item).map_err(unreadable)? {
             PbItem::Envelope(envelope) => {
-                let pieces = envelope::from_pb(envelope, limits).map_err(unreadable)?;
+                let pieces = envelope::from_pb(envelope).map_err(unreadable)?;
                 Item::Envelope(Box::new(Envelope::from_pieces(pieces, limits).map_err(unreadable)?))
             }
             PbItem::Receipt(receipt) => {
@@ -425,9 +437,11 @@ impl Answer {
     /// [`WireError`].
     pub fn decode(frame: Bytes) -> Result<Self, WireError> {
         use pb::answer::Kind;
+        const PUBLICATION: u32 = 1;
+        check_publications(&frame, PUBLICATION)?;
         let message: pb::Answer = decode("answer", frame)?;
         Ok(match required("answer", message.kind)? {
-            Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)?),
+            Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)),
             Kind::NoticeStatus(status) => Self::NoticeStatus(Box::new(status_from_pb(status)?)),
             Kind::Refusal(refusal) => Self::Refusal(refusal_from_pb(refusal)?),
         })

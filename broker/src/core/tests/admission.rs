@@ -153,6 +153,13 @@ fn g01_a_key_that_does_not_count_is_refused() {
     exchange.change("ken/ncb").signing_keys[0].not_after =
         Timestamp::from_millis(exchange.start.millis() - 1);
     assert_eq!(judge(&exchange, &envelope), Err(RefusalCode::KeyNotActive), "past its time");
+
+    // It counts now, but did not when the notice was created: no recipient would take it.
+    let later = exchange.start.plus(MINUTE);
+    let listed = &mut exchange.change("ken/ncb").signing_keys[0];
+    (listed.not_before, listed.not_after) = (later, later.plus(DAY));
+    let judged = judge_by(&exchange, Limits::DEFAULT, envelope.encode(), later);
+    assert_eq!(judged, Err(RefusalCode::KeyNotActive), "before its time");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::{SessionFrame, VERSION};
 
 use super::{CoreLimits, Desk, hello, publication, three};
-use crate::fixture::{MINUTE, agency};
+use crate::fixture::{DAY, MINUTE, agency};
 
 #[test]
 fn a_greeting_is_answered_with_the_limits_and_the_publication() {
@@ -137,4 +137,21 @@ fn g11_a_sweep_is_due_at_once_and_then_at_intervals() {
     desk.run();
     assert_eq!(desk.sweeps, [start, start.plus(interval), start.plus(10 * MINUTE)]);
     assert_eq!(desk.core.poll_timeout(), start.plus(10 * MINUTE).plus(interval));
+}
+
+#[test]
+fn g12_a_clock_that_jumps_ahead_deletes_nothing_and_one_that_is_set_back_stops_nothing() {
+    let interval = Duration::from_secs(10);
+    let mut desk = Desk::with(three(), CoreLimits { sweep_interval: interval, ..CoreLimits::default() });
+    let start = desk.now;
+    // A year ahead the directory does not count, so neither does the clock.
+    let ahead = start.plus(365 * DAY);
+    desk.core.handle_timeout(ahead);
+    desk.run();
+    assert_eq!(desk.sweeps, []);
+    // Set right again: the next look is not a year away.
+    desk.core.handle_timeout(start);
+    desk.run();
+    assert_eq!(desk.sweeps, [start]);
+    assert_eq!(desk.core.poll_timeout(), start.plus(interval));
 }

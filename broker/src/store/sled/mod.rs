@@ -4,7 +4,7 @@ mod change;
 mod read;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,7 @@ impl SledStore {
         let path = folder.display().to_string();
         let unusable = |problem: String| StoreError::Open { path: path.clone(), problem };
         let io = |error: std::io::Error| unusable(error.to_string());
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
+        make_private(folder).map_err(io)?;
         let lease = lock(folder, &path)?;
         let store = folder.join("store");
         let db = open_sled(&store).map_err(|error| unusable(error.to_string()))?;
@@ -71,6 +71,30 @@ impl SledStore {
     pub fn reader(&self) -> Reader {
         Reader::new(self.db.clone(), Arc::clone(&self.durable), self.lease.clone())
     }
+}
+
+/// Makes the folder, and those above it, for its owner alone; a folder that is there must be so too: whoever may write to
+/// it could put older files in the place of those in force.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    let missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // A new folder's name is as little durable as a new file's until the folder above is synced.
+    for folder in made {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    let found = fs::metadata(folder)?;
+    let ours = found.uid() == rustix::process::geteuid().as_raw();
+    if ours && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let sentence = format!(
+        "others than this broker's user may write to it; run: chown {} {folder} && chmod 700 {folder}",
+        rustix::process::geteuid().as_raw(),
+        folder = folder.display()
+    );
+    Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, sentence))
 }
 
 fn lock(folder: &Path, path: &str) -> Result<Lease, StoreError> {
