@@ -31,7 +31,7 @@ pub fn deportation(source: &str, destination: &str) -> NoticeBuilder {
         person_label: None,
         recipients: Vec::new(),
         omissions: Vec::new(),
-        remark: None,
+        remarks: Vec::new(),
         interpol: false,
     }
 }
@@ -50,7 +50,7 @@ pub struct NoticeBuilder {
     person_label: Option<String>,
     recipients: Vec<String>,
     omissions: Vec<Value>,
-    remark: Option<String>,
+    remarks: Vec<String>,
     interpol: bool,
 }
 
@@ -116,7 +116,16 @@ impl NoticeBuilder {
     /// Adds a remark.
     #[must_use]
     pub fn remark(mut self, text: &str) -> Self {
-        self.remark = Some(text.to_owned());
+        self.remarks.push(text.to_owned());
+        self
+    }
+
+    /// Adds remarks of `kib` KiB in all; beyond about 900 the notice is larger than a broker takes.
+    #[must_use]
+    pub fn bulky(mut self, kib: usize) -> Self {
+        // A remark has at most 4 KiB.
+        let text = "x".repeat(1024);
+        self.remarks.extend((0..kib).step_by(4).map(|from| text.repeat((kib - from).min(4))));
         self
     }
 
@@ -141,7 +150,7 @@ impl From<NoticeBuilder> for Value {
         set(&mut movement, "label", notice.movement_label);
         set(&mut person, "label", notice.person_label);
         let mut parts = vec![movement, person];
-        parts.extend(notice.remark.map(|text| json!({ "type": "remark", "text": text })));
+        parts.extend(notice.remarks.into_iter().map(|text| json!({ "type": "remark", "text": text })));
         json!({
             "kind": notice.kind, "precedence": notice.precedence, "label": notice.label,
             "legal_basis": "Invented Act, section 1", "purpose": "to test", "review_by": "2035-01-01T00:00:00Z",
@@ -176,5 +185,12 @@ mod tests {
         assert_eq!(notice["parts"][1]["citizenships"], json!(["FRA"]));
         assert_eq!(notice["parts"][1]["label"], "SECRET");
         assert!(notice["parts"][0].get("label").is_none());
+    }
+
+    #[test]
+    fn a_bulky_notice_has_the_size_asked_for_in_remarks_that_are_allowed() {
+        let notice: Value = deportation("KEN", "FRA").bulky(10).into();
+        let remarks = notice["parts"].as_array().unwrap().iter().filter_map(|part| part["text"].as_str());
+        assert_eq!(remarks.map(str::len).collect::<Vec<_>>(), [4096, 4096, 2048]);
     }
 }

@@ -11,6 +11,7 @@ use valise_agent::clock::{Clock, new_notice_id};
 use valise_agent::enrol::Membership;
 use valise_agent::folder::Folder;
 use valise_agent::vault::Vault;
+use valise_proto::crypto::{Signature, SigningKey, context};
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{
     Envelope, HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealError, SealFor, seal,
@@ -19,6 +20,7 @@ use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::label::{Label, LabelError};
 use valise_proto::notice::Notice;
 use valise_proto::receipt::{Receipt, SignedReceipt};
+use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::{
     DELIVERY_OVERHEAD_BYTES, Limits, PUBLICATION_BYTES_MAX, SUBMITTED_BYTES_MAX,
 };
@@ -284,6 +286,19 @@ impl RawSession {
         Ok(SessionFrame::decode(frame_of(&mut self.receiver).await?)?)
     }
 
+    /// Waits for the broker's goodbye, whatever it publishes before; `None` where it gives no reason.
+    ///
+    /// # Errors
+    /// [`RawError`].
+    pub async fn goodbye(&mut self) -> Result<Option<Refusal>, RawError> {
+        loop {
+            match self.next().await? {
+                SessionFrame::Goodbye(reason) => return Ok(reason),
+                SessionFrame::Welcome(_) | SessionFrame::Publication(_) => {}
+            }
+        }
+    }
+
     /// The connection.
     #[must_use]
     pub fn connection(&self) -> &Connection {
@@ -368,6 +383,34 @@ impl RawReceive {
     pub async fn acknowledge(&mut self, cursors: Vec<Cursor>) -> Result<(), RawError> {
         Ok(self.sender.send(Ack { cursors }.encode()).await?)
     }
+}
+
+/// The frame of `envelope` with another header in the place of its own, or with the same, signed with `key`: for headers
+/// that our own code cannot write, and for keys that are not the originator's.
+#[must_use]
+pub fn signed_anew(envelope: &Envelope, header: &[u8], key: &SigningKey) -> Bytes {
+    let frame = |header: &[u8], signature: &Signature| {
+        let signature = [field(1, signature.key_id.as_bytes()), field(2, &signature.value)].concat();
+        [field(1, header), field(2, &signature)].concat()
+    };
+    let encoded = envelope.encode();
+    // Header and signature come first; portions and wraps stay as they are.
+    let replaced = frame(envelope.header_bytes(), envelope.signature()).len();
+    let rest = encoded.get(replaced..).unwrap_or_default();
+    [frame(header, &key.sign(context::HEADER, header)).as_slice(), rest].concat().into()
+}
+
+/// A protobuf field that holds bytes; its number is below 16.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut left = value.len();
+    while left > 127 {
+        out.push(left.to_le_bytes()[0] | 128);
+        left >>= 7;
+    }
+    out.push(left.to_le_bytes()[0]);
+    out.extend_from_slice(value);
+    out
 }
 
 async fn frame_of(receiver: &mut FrameReceiver) -> Result<Bytes, RawError> {

@@ -1,4 +1,4 @@
-//! A UDP relay on loopback that loses, delays, duplicates or cuts off the datagrams of one agency.
+//! A UDP relay on loopback that loses, delays, duplicates, slows down or cuts off the datagrams of one agency.
 //!
 //! It stands between an agency and the broker, so faults hit real QUIC traffic. Every choice comes from a seed, so that
 //! a run can be repeated. It forwards only between loopback sockets it opened itself.
@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Largest UDP payload, in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_527;
 /// Datagrams held back by a delay; beyond it they are lost, as in any queue.
 const DELAYED_MAX: usize = 4096;
+/// Longest wait for a turn on a narrow line; what would wait longer is lost, as in the queue of a router.
+pub const QUEUE_MAX: Duration = Duration::from_millis(100);
 
 /// What befalls each datagram of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,12 +32,20 @@ pub struct Faults {
     pub duplicate_permille: u32,
     /// How long each datagram is held back.
     pub delay: Duration,
+    /// How many bytes pass in a second, as on a narrow line: datagrams queue for their turn, at most [`QUEUE_MAX`].
+    /// Without it the line is as wide as the machine is fast.
+    pub bytes_per_second: Option<u32>,
 }
 
 impl Faults {
     /// No fault.
-    pub const NONE: Self =
-        Self { cut: false, loss_permille: 0, duplicate_permille: 0, delay: Duration::from_millis(0) };
+    pub const NONE: Self = Self {
+        cut: false,
+        loss_permille: 0,
+        duplicate_permille: 0,
+        delay: Duration::from_millis(0),
+        bytes_per_second: None,
+    };
     /// Nothing passes.
     pub const CUT: Self = Self { cut: true, ..Self::NONE };
 }
@@ -48,29 +59,57 @@ pub enum Direction {
     ToAgency,
 }
 
+/// One direction: its faults, and when its narrow line is free again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    faults: Faults,
+    free_at: Option<Instant>,
+}
+
+impl Line {
+    /// How long a datagram that comes now takes to its other end, queueing included; `None` where the queue is full.
+    fn transit(&mut self, len: usize, now: Instant) -> Option<Duration> {
+        let Some(bytes_per_second) = self.faults.bytes_per_second else { return Some(self.faults.delay) };
+        let free_at = self.free_at.filter(|free_at| *free_at > now).unwrap_or(now);
+        if free_at - now > QUEUE_MAX {
+            return None;
+        }
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let passed_at = free_at + Duration::from_secs(1) * len / bytes_per_second.max(1);
+        self.free_at = Some(passed_at);
+        Some(passed_at - now + self.faults.delay)
+    }
+}
+
 #[derive(Debug)]
 struct State {
     target: SocketAddr,
-    to_broker: Faults,
-    to_agency: Faults,
+    to_broker: Line,
+    to_agency: Line,
     random: u64,
     forwarded: u64,
     lost: u64,
 }
 
 impl State {
+    fn line(&mut self, direction: Direction) -> &mut Line {
+        match direction {
+            Direction::ToBroker => &mut self.to_broker,
+            Direction::ToAgency => &mut self.to_agency,
+        }
+    }
+
     /// How often a datagram is to be sent, and how long to hold it back.
-    fn fate(&mut self, direction: Direction) -> (u32, Duration) {
-        let faults = match direction {
-            Direction::ToBroker => self.to_broker,
-            Direction::ToAgency => self.to_agency,
-        };
-        if faults.cut || self.draw() < faults.loss_permille {
+    fn fate(&mut self, direction: Direction, len: usize, now: Instant) -> (u32, Duration) {
+        let faults = self.line(direction).faults;
+        let arrives = !faults.cut && self.draw() >= faults.loss_permille;
+        let transit = if arrives { self.line(direction).transit(len, now) } else { None };
+        let Some(transit) = transit else {
             self.lost += 1;
             return (0, Duration::ZERO);
-        }
+        };
         self.forwarded += 1;
-        (if self.draw() < faults.duplicate_permille { 2 } else { 1 }, faults.delay)
+        (if self.draw() < faults.duplicate_permille { 2 } else { 1 }, transit)
     }
 
     /// A number below 1000, from splitmix64.
@@ -108,8 +147,8 @@ impl Relay {
         let local_addr = front.local_addr()?;
         let state = State {
             target,
-            to_broker: Faults::NONE,
-            to_agency: Faults::NONE,
+            to_broker: Line::default(),
+            to_agency: Line::default(),
             random: seed,
             forwarded: 0,
             lost: 0,
@@ -139,11 +178,7 @@ impl Relay {
 
     /// Sets the faults of one direction.
     pub fn set_faults(&self, direction: Direction, faults: Faults) {
-        let mut state = lock(&self.state);
-        match direction {
-            Direction::ToBroker => state.to_broker = faults,
-            Direction::ToAgency => state.to_agency = faults,
-        }
+        lock(&self.state).line(direction).faults = faults;
     }
 
     /// Datagrams passed on and datagrams lost so far.
@@ -162,7 +197,7 @@ struct Lane {
     socket: Arc<UdpSocket>,
     /// The agency, for what goes to it; the broker's address may change.
     agency: SocketAddr,
-    delayed: mpsc::Sender<(Vec<u8>, Duration)>,
+    delayed: mpsc::Sender<(Vec<u8>, Instant)>,
 }
 
 impl Lane {
@@ -181,13 +216,14 @@ impl Lane {
     }
 
     async fn pass(&self, datagram: &[u8]) {
-        let (copies, delay) = lock(&self.state).fate(self.direction);
+        let now = Instant::now();
+        let (copies, transit) = lock(&self.state).fate(self.direction, datagram.len(), now);
         for _ in 0..copies {
-            if delay.is_zero() {
+            if transit.is_zero() {
                 self.send(datagram).await;
             } else {
                 // A full queue loses what does not fit.
-                let _ = self.delayed.try_send((datagram.to_vec(), delay));
+                let _ = self.delayed.try_send((datagram.to_vec(), now + transit));
             }
         }
     }
@@ -202,17 +238,17 @@ impl Lane {
     }
 }
 
-/// Sends each datagram its delay after it came; they keep their order while the delay stays the same.
-async fn hold_back(lane: Lane, mut queue: mpsc::Receiver<(Vec<u8>, Duration)>, stop: CancellationToken) {
+/// Sends each datagram when it is due; they keep their order.
+async fn hold_back(lane: Lane, mut queue: mpsc::Receiver<(Vec<u8>, Instant)>, stop: CancellationToken) {
     loop {
         let next = tokio::select! {
             () = stop.cancelled() => return,
             next = queue.recv() => next,
         };
-        let Some((datagram, delay)) = next else { return };
+        let Some((datagram, due)) = next else { return };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(delay) => lane.send(&datagram).await,
+            () = tokio::time::sleep_until(due) => lane.send(&datagram).await,
         }
     }
 }
@@ -306,5 +342,47 @@ mod tests {
             came += 1;
         }
         assert!((40..160).contains(&came), "{came} of 200 passed a relay that loses half");
+    }
+
+    /// Sends `count` datagrams of `len` bytes at once; returns how many come, and how long after the first was sent
+    /// the last of them came.
+    async fn burst(relay: &Relay, broker: &UdpSocket, count: usize, len: usize) -> (usize, Duration) {
+        let agency = socket().await;
+        let begun = Instant::now();
+        for _ in 0..count {
+            agency.send_to(&vec![0; len], relay.local_addr()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let (mut came, mut last) = (0, Duration::ZERO);
+        while hears(broker).await.is_some() {
+            (came, last) = (came + 1, begun.elapsed());
+        }
+        (came, last)
+    }
+
+    #[tokio::test]
+    async fn a_delay_holds_each_datagram_back_and_not_those_behind_it_longer() {
+        let broker = socket().await;
+        let relay = Relay::start(broker.local_addr().unwrap(), 1).await.unwrap();
+        let delay = Duration::from_millis(100);
+        relay.set_faults(Direction::ToBroker, Faults { delay, ..Faults::NONE });
+        let (came, last) = burst(&relay, &broker, 20, 10).await;
+        assert_eq!(came, 20);
+        assert!(last >= delay, "the last came after {last:?}");
+        assert!(last < delay * 10, "delays add up: the last came after {last:?}");
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_passes_what_it_can_and_loses_what_would_queue_too_long() {
+        let broker = socket().await;
+        let relay = Relay::start(broker.local_addr().unwrap(), 1).await.unwrap();
+        // 5 ms for each datagram, so the queue holds about 20 of them.
+        let narrow = Faults { bytes_per_second: Some(100_000), ..Faults::NONE };
+        relay.set_faults(Direction::ToBroker, narrow);
+        let (came, last) = burst(&relay, &broker, 200, 500).await;
+        assert!((20..200).contains(&came), "{came} of 200 passed");
+        let least = Duration::from_millis(5) * u32::try_from(came).unwrap();
+        assert!(last >= least, "{came} datagrams that take 5 ms each came within {last:?}");
+        assert_eq!(relay.counts().1, 200 - u64::try_from(came).unwrap(), "what was lost was not counted");
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) config: Config,
     pub(super) relay: Relay,
     pub(super) mode: Mode,
+    /// How long an expectation waits.
+    pub(super) patience: Duration,
     pub(super) node: Mutex<Option<Running>>,
 }
 
@@ -180,7 +182,7 @@ impl<'n> Agency<'n> {
                 Err(format!("{} {:?}", status.state, status.reason))
             }
         };
-        Ok(until(&format!("the acceptance of {id} from {}", self.name), DEADLINE, accepted).await?)
+        self.until(&format!("the acceptance of {id} from {}", self.name), accepted).await
     }
 
     /// Waits until the originator, this agency, holds a receipt of `kind` (`DELIVERED`, `READ`, …) from `recipient`.
@@ -200,7 +202,7 @@ impl<'n> Agency<'n> {
             let kinds: Vec<String> = steps.flat_map(|one| one.steps).map(|step| step.kind).collect();
             if kinds.iter().any(|held| held == kind) { Ok(()) } else { Err(format!("{kinds:?}")) }
         };
-        Ok(until(&format!("a {kind} receipt from {recipient} about {id}"), DEADLINE, holds).await?)
+        self.until(&format!("a {kind} receipt from {recipient} about {id}"), holds).await
     }
 
     /// Waits until a notice has arrived here and stands in the inbox, and returns what its header tells.
@@ -214,7 +216,7 @@ impl<'n> Agency<'n> {
             Ok(_) => Err("it was sent from here".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Ok(until(&format!("the arrival of {id} at {}", self.name), DEADLINE, arrived).await?)
+        self.until(&format!("the arrival of {id} at {}", self.name), arrived).await
     }
 
     /// The inbox, newest first.
@@ -242,7 +244,7 @@ impl<'n> Agency<'n> {
     /// # Errors
     /// [`NetworkError::NotInTime`].
     pub async fn expect_connected(&self) -> Result<(), NetworkError> {
-        self.expect_link(true).await.map(|_| ())
+        self.expect_link(true, self.member()?.patience).await.map(|_| ())
     }
 
     /// Waits until it is not connected, and returns the reason it gives.
@@ -250,10 +252,28 @@ impl<'n> Agency<'n> {
     /// # Errors
     /// [`NetworkError::NotInTime`].
     pub async fn expect_disconnected(&self) -> Result<String, NetworkError> {
-        self.expect_link(false).await
+        self.expect_link(false, self.member()?.patience).await
     }
 
-    async fn expect_link(&self, connected: bool) -> Result<String, NetworkError> {
+    /// Waits until it is not connected for a reason that contains `words`, and returns the whole of it.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotInTime`].
+    pub async fn expect_disconnected_because(&self, words: &str) -> Result<String, NetworkError> {
+        let client = self.member()?.client();
+        let look = async || {
+            let connection = client.status().await.map_err(|error| error.to_string())?.connection;
+            let reason = connection.reason.clone().filter(|reason| reason.contains(words));
+            reason.ok_or_else(|| format!("{connection:?}"))
+        };
+        self.until(&format!("{} being disconnected because `{words}`", self.name), look).await
+    }
+
+    pub(super) async fn expect_link(
+        &self,
+        connected: bool,
+        within: Duration,
+    ) -> Result<String, NetworkError> {
         let client = self.member()?.client();
         let what = if connected { "connected" } else { "disconnected" };
         let look = async || match client.status().await {
@@ -263,7 +283,15 @@ impl<'n> Agency<'n> {
             Ok(status) => Err(format!("{:?}", status.connection)),
             Err(error) => Err(error.to_string()),
         };
-        Ok(until(&format!("{} being {what}", self.name), DEADLINE, look).await?)
+        Ok(until(&format!("{} being {what}", self.name), within, look).await?)
+    }
+
+    async fn until<T, E: std::fmt::Debug>(
+        &self,
+        what: &str,
+        look: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, NetworkError> {
+        Ok(until(what, self.member()?.patience, look).await?)
     }
 
     /// Waits until its directory has at least this version.
@@ -277,7 +305,7 @@ impl<'n> Agency<'n> {
             Ok(status) => Err(format!("version {}", status.directory.version)),
             Err(error) => Err(error.to_string()),
         };
-        Ok(until(&format!("directory version {version} at {}", self.name), DEADLINE, look).await?)
+        self.until(&format!("directory version {version} at {}", self.name), look).await
     }
 
     /// Starts its node.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use valise_broker::config::Config;
@@ -22,6 +23,8 @@ pub struct BrokerControl {
     pub(super) mode: Mode,
     /// Lines that the builder adds to the configuration.
     pub(super) extra: String,
+    /// How long an expectation waits.
+    pub(super) patience: Duration,
     pub(super) node: Mutex<Option<Running>>,
     /// The relays of the agencies, which follow the broker from address to address.
     pub(super) relays: std::sync::Mutex<Vec<std::sync::Weak<super::agency::Member>>>,
@@ -52,6 +55,13 @@ impl BrokerControl {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// The folder that the authority publishes to: `directory.valise` and `crls.pem`. What is put there comes into
+    /// force with [`BrokerControl::reload`], or by itself within seconds.
+    #[must_use]
+    pub fn publication(&self) -> PathBuf {
+        self.folder.join("published")
     }
 
     /// Every file of its data folder.
@@ -186,7 +196,8 @@ impl BrokerControl {
     /// Has it read what the authority published, and waits until directory `version` is in force.
     ///
     /// # Errors
-    /// [`NetworkError`].
+    /// [`NetworkError::State`] with what was refused and why, where it runs inside this process; as a process it says
+    /// that in its log only, and the wait is in vain: [`NetworkError::NotInTime`].
     pub async fn reload(&self, version: u64) -> Result<(), NetworkError> {
         match self.node.lock().await.as_ref() {
             Some(Running::InProcess(broker)) => {
@@ -195,7 +206,7 @@ impl BrokerControl {
             Some(Running::Process(process)) => process.signal(rustix::process::Signal::HUP)?,
             None => return Ok(()),
         }
-        Ok(until(&format!("directory version {version} at the broker"), DEADLINE, async || {
+        Ok(until(&format!("directory version {version} at the broker"), self.patience, async || {
             let status = self.status().await.map_err(|error| error.to_string())?;
             if status.directory.version >= version {
                 Ok(())

@@ -8,19 +8,24 @@ mod process;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use valise_agent::config::Config;
 use valise_agent::enrol;
 use valise_agent::folder::Folder;
+use valise_certs::authority::DIRECTORY_FILE;
 use valise_certs::{Authority, Founding, Passphrase, Profile, RevocationReason};
+use valise_proto::directory::Directory;
 use valise_proto::id::{AgencyId, BrokerName, NoticeId, Role, Timestamp};
 use valise_proto::label::Classification;
 
 use self::agency::Member;
 use self::spec::Mode;
+use crate::DEADLINE;
 use crate::relay::Relay;
 
 pub use agency::{Agency, is_unknown};
@@ -72,6 +77,7 @@ pub struct NetworkBuilder {
     agencies_as: Mode,
     broker_as: Mode,
     broker_config: String,
+    patience: Option<Duration>,
     seed: u64,
 }
 
@@ -104,6 +110,14 @@ impl NetworkBuilder {
         self
     }
 
+    /// How long every `expect_…` waits once the network runs, in place of [`DEADLINE`]: for tests of what must not
+    /// happen.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
     /// Seeds the faults of the relays; the same seed loses the same datagrams.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -119,6 +133,7 @@ impl NetworkBuilder {
         let temp =
             tempfile::Builder::new().prefix("valise-").tempdir().map_err(NetworkError::io("a new folder"))?;
         let broker_folder = temp.path().join("broker");
+        let patience = self.patience.unwrap_or(DEADLINE);
         let mut authority = found(temp.path(), &broker_folder)?;
         let mut members = BTreeMap::new();
         let mut states = BTreeSet::new();
@@ -132,13 +147,14 @@ impl NetworkBuilder {
                 Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
             let config = configure(&folder, &relay)?;
             let (mode, node) = (self.agencies_as, tokio::sync::Mutex::default());
-            let member = Member { id, spec: spec.clone(), config, relay, mode, node };
+            let member = Member { id, spec: spec.clone(), config, relay, mode, patience, node };
             members.insert(spec.id.clone(), Arc::new(member));
         }
         let broker = BrokerControl {
             folder: broker_folder,
             mode: self.broker_as,
             extra: self.broker_config,
+            patience,
             node: tokio::sync::Mutex::default(),
             relays: Mutex::new(members.values().map(Arc::downgrade).collect()),
         };
@@ -149,7 +165,7 @@ impl NetworkBuilder {
             network.agency(&spec.id).start().await?;
         }
         for spec in self.agencies.iter().filter(|spec| spec.running) {
-            network.agency(&spec.id).expect_connected().await?;
+            network.agency(&spec.id).expect_link(true, DEADLINE).await?;
         }
         Ok(network)
     }
@@ -237,6 +253,38 @@ impl Network {
         Ok(version)
     }
 
+    /// The authority itself, for what has no call here. What it decides counts from the next [`Network::publish`].
+    pub fn with_authority<T>(&self, act: impl FnOnce(&mut Authority) -> T) -> T {
+        act(&mut self.authority())
+    }
+
+    /// A second authority, from a copy of the first one's folder as it is now: a backup that somebody restored. What
+    /// either signs from now on contradicts the other.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn fork_authority(&self) -> Result<Authority, NetworkError> {
+        let (original, copy) = (self.temp.path().join("ca"), self.temp.path().join("ca-fork"));
+        // Nothing is being written meanwhile.
+        let _quiet = self.authority();
+        std::fs::DirBuilder::new().mode(0o700).create(&copy).map_err(NetworkError::io(&copy))?;
+        for file in files_below(&original)? {
+            let to = copy.join(file.file_name().unwrap_or_default());
+            std::fs::copy(&file, &to).map_err(NetworkError::io(&to))?;
+        }
+        Authority::open(&copy, &passphrase()?).map_err(NetworkError::authority)
+    }
+
+    /// The directory that was published last.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn directory(&self) -> Result<Directory, NetworkError> {
+        let path = self.broker.publication().join(DIRECTORY_FILE);
+        let bytes = std::fs::read(&path).map_err(NetworkError::io(&path))?;
+        Directory::verify(bytes.into(), &self.authority().trust()).map_err(NetworkError::authority)
+    }
+
     /// Lets the authority change something, then publishes. Returns the directory's version.
     async fn administer<E: std::fmt::Display>(
         &self,
@@ -256,8 +304,8 @@ impl Network {
     }
 
     fn publish_files(&self) -> Result<u64, NetworkError> {
-        let out = self.broker.folder.join("published");
-        let published = self.authority().publish(&out, now()).map_err(NetworkError::authority)?;
+        let published =
+            self.authority().publish(&self.broker.publication(), now()).map_err(NetworkError::authority)?;
         Ok(published.version)
     }
 
@@ -280,8 +328,7 @@ fn found(folder: &Path, broker: &Path) -> Result<Authority, NetworkError> {
         trust_domain: TRUST_DOMAIN.parse().map_err(NetworkError::value)?,
         policy: POLICY.parse().map_err(NetworkError::value)?,
     };
-    let passphrase = Passphrase::new(PASSPHRASE).map_err(NetworkError::authority)?;
-    let authority = Authority::init(&folder.join("ca"), &founding, &passphrase, now());
+    let authority = Authority::init(&folder.join("ca"), &founding, &passphrase()?, now());
     let mut authority = authority.map_err(NetworkError::authority)?;
     let name: BrokerName = BROKER.parse().map_err(NetworkError::value)?;
     // Agencies are told of their relay instead.
@@ -289,6 +336,10 @@ fn found(folder: &Path, broker: &Path) -> Result<Authority, NetworkError> {
     let kit = authority.issue_broker(&name, endpoints, now()).map_err(NetworkError::authority)?;
     kit.write(&broker.join("keys")).map_err(NetworkError::authority)?;
     Ok(authority)
+}
+
+fn passphrase() -> Result<Passphrase, NetworkError> {
+    Passphrase::new(PASSPHRASE).map_err(NetworkError::authority)
 }
 
 /// What otherwise passes by hand: request, bundle, and both fingerprints compared.
