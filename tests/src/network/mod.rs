@@ -171,7 +171,8 @@ impl NetworkBuilder {
     }
 }
 
-/// A running exchange. Its folder is removed when it is dropped.
+/// A running exchange. When it is dropped its folder is removed and its processes are killed; nodes that run inside this
+/// process and were not stopped go on, without their folder, until the runtime ends. So end a test with [`Network::stop`].
 #[derive(Debug)]
 pub struct Network {
     authority: Mutex<Authority>,
