@@ -373,6 +373,25 @@ async fn g12_envelopes_with_anything_unknown_are_refused_with_the_reason() -> Ou
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn g12_a_revocation_list_from_a_restored_backup_of_the_authority_is_refused() -> Outcome {
+    let net = exchange().await?;
+    let mut backup = net.fork_authority()?;
+    let revoked = impostor(&net, "tur/border")?;
+    let version = net.revoke("tur/border").await?;
+    // The backup knows nothing of the revocation, and its next list has the same number.
+    let aside = net.folder().join("aside");
+    assert_eq!(backup.publish(&aside, now())?.version, version, "the two do not contradict each other");
+    fs::copy(aside.join(CRLS_FILE), net.broker().publication().join(CRLS_FILE))?;
+    refused_while_running(&net, &["crls.pem", "two different lists of", "carry the same number"]).await?;
+    let end = turned_away(&net, &revoked).await?;
+    assert!(matches!(end, CloseReason::Refused(_)), "a revoked certificate is believed again: {end:?}");
+    net.publish().await?;
+    goes_through(&net).await?;
+    net.stop().await;
+    Ok(())
+}
+
 /// The version of the directory in an agency's folder.
 fn version_in(path: &Path, authority: &Authority) -> Outcome<u64> {
     Ok(Directory::verify(fs::read(path)?.into(), &authority.trust())?.version())

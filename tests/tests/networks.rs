@@ -349,7 +349,22 @@ async fn a_network_that_is_dropped_leaves_nothing_behind() -> Outcome {
     drop(net);
     assert!(!folder.exists(), "{} is still there", folder.display());
 
-    // A test that fails in the middle stops nobody.
+    // A test that fails in the middle stops nobody. An agency goes with its network all the same.
+    let net = of_three().start().await?;
+    let (folder, socket) = (net.folder().to_owned(), net.agency("fra/ncb").folder()?.socket());
+    let socket = socket.to_str().expect("a plain path").to_owned();
+    let listens = || std::fs::read_to_string("/proc/net/unix").map(|sockets| sockets.contains(&socket));
+    assert!(listens()?, "the agency's socket is not where it is looked for");
+    drop(net);
+    assert!(!folder.exists(), "{} is still there", folder.display());
+    until("the end of the agency", DEADLINE, async || match listens() {
+        Ok(true) => Err("it listens".to_owned()),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await?;
+
+    // So does a process.
     let net = of_three().agencies_as_processes().broker_as_process().start().await?;
     let folder = net.folder().to_owned();
     let pid = net.broker().process_id().await.expect("the broker is a process");

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rand_core::Rng;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use valise_proto::id::{AgencyId, NoticeId};
 use valise_transport::{Anchors, AnchorsError, Options, Transport};
@@ -178,7 +178,7 @@ impl Desk {
 pub struct NodeHandle {
     desk: Desk,
     tasks: TaskTracker,
-    cancel: CancellationToken,
+    cancel: DropGuard,
     failure: watch::Receiver<Option<Failure>>,
 }
 
@@ -220,7 +220,7 @@ impl Node {
         tasks.spawn(engine.run(received, inputs));
         tasks.spawn(api::serve(listener, desk.clone(), cancel.clone()));
         tracing::info!(agency = %desk.office.agency(), directory = desk.office.directory().version(), "the node is running");
-        Ok(NodeHandle { desk, tasks, cancel, failure })
+        Ok(NodeHandle { desk, tasks, cancel: cancel.drop_guard(), failure })
     }
 }
 
@@ -272,7 +272,7 @@ impl NodeHandle {
     /// Stops at once, as a crash would, and lets the data folder go.
     pub async fn kill(self) {
         let Self { desk, tasks, cancel, failure } = self;
-        cancel.cancel();
+        drop(cancel);
         tasks.close();
         let office = Arc::downgrade(&desk.office);
         drop((desk, failure));

@@ -21,6 +21,10 @@ pub(super) enum PublicationError {
     Anchors(#[from] AnchorsError),
     #[error("the revocation list of {issuer} that a broker offers is older than the one held")]
     OldRevocation { issuer: String },
+    #[error(
+        "the revocation list of {issuer} that a broker offers is another than the one held, under the same number"
+    )]
+    ForkedRevocation { issuer: String },
     #[error("the revocation lists a broker offers lack the one of {issuer}, which is held")]
     MissingRevocation { issuer: String },
     #[error("by the revocation lists a broker offers, its own certificate is refused: {0}")]
@@ -122,6 +126,9 @@ fn check_newer(old: &Revocation, offered: &[Revocation]) -> Result<(), Publicati
     let new = new.ok_or_else(|| PublicationError::MissingRevocation { issuer: issuer() })?;
     if compare(&new.number, &old.number) == Ordering::Less {
         return Err(PublicationError::OldRevocation { issuer: issuer() });
+    }
+    if compare(&new.number, &old.number) == Ordering::Equal && new.digest != old.digest {
+        return Err(PublicationError::ForkedRevocation { issuer: issuer() });
     }
     Ok(())
 }

@@ -68,13 +68,20 @@ pub(super) fn check_newer(
     got: &[Revocation],
 ) -> Result<(), FileProblem> {
     let refused = |problem: String| Err(FileProblem::Crls { path: config.crls(), problem });
-    for Revocation { issuer, number, .. } in held {
+    for Revocation { issuer, number, digest, .. } in held {
         let newest =
             got.iter().filter(|list| list.issuer == *issuer).max_by(|a, b| compare(&a.number, &b.number));
         match newest {
             None => return refused(format!("the list of {issuer} is missing, which this broker holds")),
             Some(list) if compare(&list.number, number) == Ordering::Less => {
                 return refused(format!("the list of {issuer} is older than the one this broker holds"));
+            }
+            // The authority's state was restored from a backup: what it revoked in between would be forgotten.
+            Some(list) if compare(&list.number, number) == Ordering::Equal && list.digest != *digest => {
+                return refused(format!(
+                    "two different lists of {issuer} carry the same number: the authority's state was forked or \
+                     restored; publish again until the number is higher"
+                ));
             }
             Some(_) => {}
         }

@@ -19,7 +19,8 @@ use rustls::SignatureScheme;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use thiserror::Error;
-use valise_proto::id::{IdError, Role, SpiffeId, Timestamp, TrustDomain};
+use valise_proto::crypto::sha256;
+use valise_proto::id::{Digest, IdError, Role, SpiffeId, Timestamp, TrustDomain};
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, UnknownStatusPolicy,
 };
@@ -172,6 +173,8 @@ pub struct Revocation {
     pub this_update: Timestamp,
     /// When it runs out.
     pub next_update: Timestamp,
+    /// SHA-256 of the whole list: under one number there is one list only.
+    pub digest: Digest,
 }
 
 /// The roots, revocation lists and trust domain by which peers are judged.
@@ -417,6 +420,7 @@ fn read_revocation(der: &[u8]) -> Result<Revocation, String> {
         number: crl.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
         this_update: from_seconds(crl.last_update().timestamp()),
         next_update: from_seconds(next_update.timestamp()),
+        digest: sha256(&[der]),
     })
 }
 

@@ -171,8 +171,9 @@ impl NetworkBuilder {
     }
 }
 
-/// A running exchange. When it is dropped its folder is removed and its processes are killed; nodes that run inside this
-/// process and were not stopped go on, without their folder, until the runtime ends. So end a test with [`Network::stop`].
+/// A running exchange. When it is dropped its folder is removed and its processes are killed; agencies that
+/// run inside this process end too, but its broker goes on, without its folder, until the runtime ends. So end a test with
+/// [`Network::stop`].
 #[derive(Debug)]
 pub struct Network {
     authority: Mutex<Authority>,
