@@ -24,7 +24,7 @@ pub struct Clearance {
 
 impl Clearance {
     /// # Errors
-    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`].
+    /// [`LabelError::TooMany`] where a set holds more than [`SET_ENTRIES_MAX`](super::SET_ENTRIES_MAX).
     pub fn check_sizes(&self) -> Result<(), LabelError> {
         check_size("compartments", self.compartments.len())?;
         check_size("affiliations", self.affiliations.len())
