@@ -194,8 +194,8 @@ pub fn main() -> ExitCode {
     let (error, code) = match run(cli) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Ended::Told(code)) => return ExitCode::from(code),
-        Err(Ended::Failed(error)) => (format!("{error:#}"), EXIT_FAILED),
-        Err(Ended::Mistakes(error)) => (format!("{error:#}"), EXIT_MISTAKES),
+        Err(Ended::Failed(error)) => (sentence(&error), EXIT_FAILED),
+        Err(Ended::Mistakes(error)) => (sentence(&error), EXIT_MISTAKES),
         Err(Ended::Client(error)) => {
             let code = client::exit_code(&error);
             if json && let Some(body) = client::body(&error) {
@@ -211,6 +211,19 @@ pub fn main() -> ExitCode {
         eprintln!("valise-agent: {error}");
     }
     ExitCode::from(code)
+}
+
+/// The error and its causes in one sentence. Some say what caused them themselves; nothing is told twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 fn run(cli: Cli) -> Outcome {
@@ -253,5 +266,20 @@ impl Common {
             ))
         })?;
         Ok(Folder::new(data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice_and_none_is_left_out() {
+        let error = anyhow::anyhow!("the disk is full").context("x.pem: cannot write: the disk is full");
+        assert_eq!(sentence(&error), "x.pem: cannot write: the disk is full");
+        assert_eq!(
+            sentence(&error.context("not enrolled")),
+            "not enrolled: x.pem: cannot write: the disk is full"
+        );
     }
 }

@@ -214,12 +214,25 @@ pub fn main() -> ExitCode {
         Err(Ended::Mistakes(error)) => (error, EXIT_MISTAKES, "MISTAKES"),
     };
     if json {
-        let body = serde_json::json!({ "error": { "code": name, "message": format!("{error:#}") } });
+        let body = serde_json::json!({ "error": { "code": name, "message": sentence(&error) } });
         println!("{body}");
     } else {
-        eprintln!("valise-ca: {error:#}");
+        eprintln!("valise-ca: {}", sentence(&error));
     }
     ExitCode::from(code)
+}
+
+/// The error and its causes in one sentence. Some say what caused them themselves; nothing is told twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
 }
 
 fn run(cli: Cli) -> Outcome {
