@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_core::UnwrapErr;
 use valise_proto::crypto::{SealingKey, SealingPublicKey, SigningKey, VerifyingKey};
+use valise_proto::delegation::{Delegation, SignedDelegation};
 use valise_proto::directory::{
     AgencyEntry, AgencyStatus, BrokerEntry, Directory, DirectoryContent, Function, KeyEntry, Origination,
 };
@@ -25,7 +26,7 @@ use valise_proto::envelope::{
     Envelope, HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealFor, seal,
 };
 use valise_proto::id::{AgencyId, KeyId, NoticeId, SpiffeId, Timestamp};
-use valise_proto::label::{Affiliation, Classification, Clearance, Label, PolicyId};
+use valise_proto::label::{Affiliation, Ceiling, Classification, Clearance, Label, PolicyId};
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use zeroize::Zeroizing;
@@ -51,8 +52,23 @@ pub struct Member {
     pub sealing: SealingKey,
 }
 
+/// What a root lets the holder of `directory_key` do: everything.
+pub fn delegation(root: &SigningKey, directory_key: &SigningKey, start: Timestamp) -> SignedDelegation {
+    let delegation = Delegation {
+        trust_domain: "exchange.example".parse().unwrap(),
+        generation: 1,
+        directory_key: directory_key.verifying_key(),
+        issuing_key: directory_key.verifying_key(),
+        ceiling: Ceiling::unlimited(),
+        not_before: start,
+        not_after: start.plus(3650 * DAY),
+    };
+    delegation.sign(root)
+}
+
 pub struct Exchange {
     pub start: Timestamp,
+    pub root_key: SigningKey,
     pub directory_key: SigningKey,
     pub broker_key: SigningKey,
     pub members: BTreeMap<AgencyId, Member>,
@@ -71,9 +87,12 @@ impl Exchange {
             endpoints: vec!["127.0.0.1:9".to_owned()],
             receipt_keys: vec![entry(broker_key.key_id(), broker_key.verifying_key(), start)],
         };
+        let (root_key, directory_key) = (SigningKey::generate(&mut rng), SigningKey::generate(&mut rng));
+        let delegation = delegation(&root_key, &directory_key, start);
         let mut exchange = Self {
             start,
-            directory_key: SigningKey::generate(&mut rng),
+            root_key,
+            directory_key,
             broker_key,
             members: BTreeMap::new(),
             content: DirectoryContent {
@@ -84,6 +103,7 @@ impl Exchange {
                 expires_at: start.plus(30 * DAY),
                 agencies: BTreeMap::new(),
                 brokers: BTreeMap::from([(broker.name.clone(), broker)]),
+                delegation,
             },
             authority: authority(),
         };
@@ -136,7 +156,7 @@ impl Exchange {
         Trust {
             trust_domain: self.content.trust_domain.clone(),
             anchors: vec![Bytes::copy_from_slice(self.authority.der())],
-            directory_keys: vec![self.directory_key.verifying_key()],
+            root_keys: vec![self.root_key.verifying_key()],
         }
     }
 

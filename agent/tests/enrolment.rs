@@ -172,11 +172,11 @@ fn g12_a_renewal_brings_no_other_roots_of_trust() {
     let names = ["tls.crt", "trust.pem", "directory.valise", "crls.pem"];
     let files = || names.map(|name| std::fs::read(case.data.join(name)).unwrap());
     let before = files();
-    // An authority of its own; then the same roots, and one more directory key.
+    // An authority of its own; then the same roots, and one more root key.
     let mut other = Exchange::new(&[]);
     other.content.version = 9;
     let one_more = |bundle: &mut EnrolmentBundle| {
-        bundle.trust.directory_keys.extend(Exchange::new(&[]).trust().directory_keys);
+        bundle.trust.root_keys.extend(Exchange::new(&[]).trust().root_keys);
     };
     for bundle in [other.enrol(&ours, Classification::Secret), case.exchange.bundle_shaped(&ours, one_more)] {
         let output = case.join(&bundle.to_pem(), COMPARED);

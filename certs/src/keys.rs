@@ -76,6 +76,8 @@ pub(crate) struct Keys {
     pub(crate) root: CaKey,
     pub(crate) issuing: CaKey,
     pub(crate) directory: SigningKey,
+    /// The root key once more, for delegations.
+    pub(crate) delegating: SigningKey,
 }
 
 impl Keys {
@@ -110,6 +112,7 @@ impl Keys {
             root: CaKey::new(&root).map_err(|error| unreadable(&folder.root_key(), error))?,
             issuing: CaKey::new(&issuing).map_err(|error| unreadable(&folder.issuing_key(), error))?,
             directory: SigningKey::from_seed(&directory.0),
+            delegating: SigningKey::from_seed(&root.0),
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod cli;
 pub mod files;
 pub(crate) mod folder;
+pub mod journal;
 pub mod keys;
 pub mod member;
 pub mod passphrase;

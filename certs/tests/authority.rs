@@ -221,7 +221,7 @@ fn a_revoked_agency_can_come_back_with_new_keys_only() {
         authority.bundle(&agency("fra/ncb"), now()).map(|_| ()).map_err(|error| error.to_string())
     });
     refused(&mut founded, "was revoked at", |authority| {
-        authority.reinstate(&agency("fra/ncb")).map_err(|error| error.to_string())
+        authority.reinstate(&agency("fra/ncb"), now()).map_err(|error| error.to_string())
     });
     let fresh = Node::new("fra/ncb");
     let bundle = founded.authority.enrol(&fresh.request(), &secret(), founded.now).unwrap();
@@ -236,23 +236,23 @@ fn suspension_and_clearance_count_from_the_next_publication() {
     let named = [Classification::Secret, Classification::Restricted].into();
     let profile = Profile { originate_classifications: Some(named), ..secret() };
     authority.enrol(&Node::new("fra/ncb").request(), &profile, now).unwrap();
-    authority.suspend(&id).unwrap();
-    assert!(matches!(authority.suspend(&id), Err(ChangeError::Already { .. })));
+    authority.suspend(&id, now).unwrap();
+    assert!(matches!(authority.suspend(&id, now), Err(ChangeError::Already { .. })));
     let listed = |authority: &mut Authority| {
         authority.publication(now).unwrap().directory.agency(&id).unwrap().clone()
     };
-    assert_eq!(listed(authority).status, AgencyStatus::Suspended);
-    authority.reinstate(&id).unwrap();
+    assert!(matches!(listed(authority).status, AgencyStatus::Suspended { .. }));
+    authority.reinstate(&id, now).unwrap();
     let mut grant = Grant::up_to(Classification::Restricted);
     grant.affiliations.insert("EUE".parse().unwrap());
-    authority.set_clearance(&id, grant).unwrap();
+    authority.set_clearance(&id, grant, now).unwrap();
     let entry = listed(authority);
     assert_eq!(entry.status, AgencyStatus::Active);
     assert_eq!(entry.clearance.class_list, Classification::Restricted.and_below());
     assert_eq!(entry.clearance.affiliations, ["EUE".parse().unwrap(), "FRA".parse().unwrap()].into());
     assert_eq!(entry.origination.classifications, [Classification::Restricted].into());
     refused(&mut founded, "ken/ncb is not a member", |authority| {
-        authority.suspend(&agency("ken/ncb")).map_err(|error| error.to_string())
+        authority.suspend(&agency("ken/ncb"), now).map_err(|error| error.to_string())
     });
 }
 
@@ -335,7 +335,7 @@ fn a_half_written_state_is_no_state() {
     fs::write(dir.join("state.json.new"), &whole[..whole.len() / 3]).unwrap();
     let mut authority = Authority::open(&dir, &passphrase()).unwrap();
     assert_eq!(format!("{:?}", authority.register()), before);
-    authority.suspend(&agency("fra/ncb")).unwrap();
+    authority.suspend(&agency("fra/ncb"), now).unwrap();
     assert!(!dir.join("state.json.new").exists());
 }
 
@@ -393,12 +393,12 @@ fn a_broker_is_renewed_keeps_its_old_receipt_keys_and_has_endpoints_that_can_be_
         let listed = authority.publication(now).unwrap().directory.broker(&name).unwrap().receipt_keys.len();
         assert_eq!(listed, round.min(8), "a directory holds 8 keys of a broker");
     }
-    authority.set_endpoints(&name, vec!["[2001:db8::1]:4433".to_owned()]).unwrap();
+    authority.set_endpoints(&name, vec!["[2001:db8::1]:4433".to_owned()], now).unwrap();
     let endpoints = authority.publication(now).unwrap().directory.broker(&name).unwrap().endpoints.clone();
     assert_eq!(endpoints, ["[2001:db8::1]:4433"]);
     for bad in ["b1", "b1:0", "b1:70000", ":4433", "2001:db8::1:4433", "[b1]:4433", "b1:+443", "b 1:4433"] {
         refused(&mut founded, "is not an endpoint", |authority| {
-            authority.set_endpoints(&name, vec![bad.to_owned()]).map_err(|error| error.to_string())
+            authority.set_endpoints(&name, vec![bad.to_owned()], now).map_err(|error| error.to_string())
         });
     }
     refused(&mut founded, "give 1 to 8 endpoints", |authority| {
@@ -407,7 +407,7 @@ fn a_broker_is_renewed_keeps_its_old_receipt_keys_and_has_endpoints_that_can_be_
     founded.authority.revoke(&member("b1"), RevocationReason::Superseded, now).unwrap();
     assert!(founded.authority.publication(now).unwrap().directory.broker(&name).is_none());
     refused(&mut founded, "was revoked", |authority| {
-        authority.set_endpoints(&name, vec!["b:1".to_owned()]).map_err(|error| error.to_string())
+        authority.set_endpoints(&name, vec!["b:1".to_owned()], now).map_err(|error| error.to_string())
     });
     founded.authority.issue_broker(&name, vec!["b:1".to_owned()], now).unwrap();
     let listed =

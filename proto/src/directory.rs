@@ -1,21 +1,25 @@
 //! The directory: the authority's signed list of who may do what.
 //!
-//! Claimed: a node acts only on a directory that the authority signed, for this exchange, that has not expired and is
-//! not older than the one it holds. A certificate says who a peer is; only this document says what the peer may do.
+//! Claimed: a node acts only on a directory that was signed for this exchange by an authority to which the root
+//! delegated that, that grants no more than the delegation's ceiling, that has not expired and is not older than the one
+//! it holds. A certificate says who a peer is; only this document says what the peer may do.
 //! The signature is over the bytes as they came; [`Directory`] cannot be built without checking it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::crypto::{SealingPublicKey, SigningKey, VerifyingKey, context};
+use crate::delegation::{Delegation, DelegationError, SignedDelegation};
 use crate::enrolment::Trust;
 use crate::envelope::NoticeKind;
+use crate::freshness::Urgency;
 use crate::id::{AgencyId, BrokerName, KeyId, State, Timestamp, TrustDomain};
-use crate::label::{Classification, Clearance, PolicyId};
+use crate::label::{AboveCeiling, Classification, Clearance, PolicyId};
 use crate::wire::{self, Signed, WireError};
 
 /// Most agencies in one directory.
@@ -38,9 +42,42 @@ pub enum DirectoryError {
     /// Entries that contradict each other.
     #[error("the directory is not consistent: {0}")]
     Inconsistent(String),
-    /// Signed by nobody this node trusts.
-    #[error("the directory is signed with key {0}, which is not among the trusted directory keys")]
+    /// The delegation in it.
+    #[error("{0}")]
+    Delegation(#[from] DelegationError),
+    /// Signed by somebody to whom the root delegated nothing.
+    #[error("the directory is signed with key {0}, which is not the one that its delegation names")]
     UntrustedKey(KeyId),
+    /// It grants more than the root lets this authority grant.
+    #[error("directory version {version} grants {agency} more than its authority may: {above}")]
+    AboveCeiling {
+        /// Its version.
+        version: u64,
+        /// The agency.
+        agency: AgencyId,
+        /// What is too much.
+        above: AboveCeiling,
+    },
+    /// The root's leave is over, or not begun.
+    #[error(
+        "the root's delegation to this authority counts from {not_before} to {not_after} (this node's clock: {now}); set the clock, or have the authority make a new one: valise-ca issuing renew"
+    )]
+    DelegationOver {
+        /// When it began.
+        not_before: Timestamp,
+        /// When it ended.
+        not_after: Timestamp,
+        /// The clock it was compared with.
+        now: Timestamp,
+    },
+    /// By an older delegation than the one held.
+    #[error("the directory carries delegation {got} of the root; this node holds one of {held}")]
+    DelegationRollback {
+        /// The generation held.
+        held: u64,
+        /// The generation offered.
+        got: u64,
+    },
     /// The signature does not verify.
     #[error("the directory's signature does not verify under key {0}")]
     BadSignature(KeyId),
@@ -54,13 +91,17 @@ pub enum DirectoryError {
     },
     /// Past its time.
     #[error(
-        "directory version {version} expired at {expires_at} (this node's clock: {now}); fetch a newer one: valise-ca publish"
+        "directory version {version} expired at {expires_at} (issued at {issued_at}{}; this node's clock: {now}); fetch a newer one: valise-ca publish", and_grace(.grace)
     )]
     Expired {
         /// Its version.
         version: u64,
+        /// When it was signed.
+        issued_at: Timestamp,
         /// When it expired.
         expires_at: Timestamp,
+        /// How much longer this node went by it.
+        grace: Duration,
         /// The clock it was compared with.
         now: Timestamp,
     },
@@ -89,6 +130,11 @@ pub enum DirectoryError {
         "two different directories carry version {0}: the authority's state was forked or restored; publish again with a higher version"
     )]
     Fork(u64),
+}
+
+/// How an error tells of a grace, where there was one.
+fn and_grace(grace: &Duration) -> String {
+    if grace.is_zero() { String::new() } else { format!("; a grace of {} s is over too", grace.as_secs()) }
 }
 
 /// What an agency does (it guides whom to address at home; it grants nothing).
@@ -158,15 +204,44 @@ impl FromStr for Function {
 pub enum AgencyStatus {
     /// It does.
     Active,
-    /// It neither sends nor receives.
-    Suspended,
+    /// It neither sends nor receives, and what it signed from `since` on does not count.
+    Suspended {
+        /// From when.
+        since: Timestamp,
+    },
+    /// It never will again; what it signed before `since` still counts.
+    Revoked {
+        /// From when.
+        since: Timestamp,
+    },
+}
+
+impl AgencyStatus {
+    /// Whether it takes part.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        match self {
+            Self::Active => true,
+            Self::Suspended { .. } | Self::Revoked { .. } => false,
+        }
+    }
+
+    /// From when on what it signs does not count.
+    #[must_use]
+    pub fn ended_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Active => None,
+            Self::Suspended { since } | Self::Revoked { since } => Some(since),
+        }
+    }
 }
 
 impl fmt::Display for AgencyStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Active => "ACTIVE",
-            Self::Suspended => "SUSPENDED",
+            Self::Suspended { .. } => "SUSPENDED",
+            Self::Revoked { .. } => "REVOKED",
         })
     }
 }
@@ -225,6 +300,15 @@ pub struct AgencyEntry {
 }
 
 impl AgencyEntry {
+    /// The signing key of this name, if what it signed at `at` counts: within the key's time, and before the agency was
+    /// suspended or revoked.
+    #[must_use]
+    pub fn signing_key_at(&self, key_id: KeyId, at: Timestamp) -> Option<&KeyEntry<VerifyingKey>> {
+        let before_the_end = self.status.ended_at().is_none_or(|end| at < end);
+        let counts = |key: &&KeyEntry<VerifyingKey>| key.key_id == key_id && key.is_valid_at(at);
+        self.signing_keys.iter().filter(|_| before_the_end).find(counts)
+    }
+
     /// The sealing key to use at `now`: the one that counts longest.
     #[must_use]
     pub fn sealing_key_at(&self, now: Timestamp) -> Option<&KeyEntry<SealingPublicKey>> {
@@ -260,6 +344,8 @@ pub struct DirectoryContent {
     pub agencies: BTreeMap<AgencyId, AgencyEntry>,
     /// The brokers by name.
     pub brokers: BTreeMap<BrokerName, BrokerEntry>,
+    /// By whose leave, and within which ceiling.
+    pub delegation: SignedDelegation,
 }
 
 impl DirectoryContent {
@@ -286,7 +372,7 @@ impl DirectoryContent {
     }
 
     fn check_agency(&self, entry: &AgencyEntry) -> Result<(), DirectoryError> {
-        let AgencyEntry { id, clearance, .. } = entry;
+        let AgencyEntry { id, clearance, origination, .. } = entry;
         if clearance.policy != self.policy {
             let sentence =
                 format!("the clearance of {id} is of policy {}, not {}", clearance.policy, self.policy);
@@ -295,7 +381,13 @@ impl DirectoryContent {
         if !clearance.class_list.contains(&Classification::Unclassified) {
             return Err(inconsistent(format!("{id} is not cleared for UNCLASSIFIED, which receipts are")));
         }
-        Ok(())
+        if entry.contact_point && matches!(entry.status, AgencyStatus::Revoked { .. }) {
+            return Err(inconsistent(format!("{id} is a contact point and revoked")));
+        }
+        let ceiling = &self.delegation.delegation().ceiling;
+        let within = ceiling.check(id.state(), clearance, &origination.classifications);
+        let (version, agency) = (self.version, id.clone());
+        within.map_err(|above| DirectoryError::AboveCeiling { version, agency, above })
     }
 
     /// Signs the directory with the authority's directory key.
@@ -314,10 +406,12 @@ pub struct Directory {
     content: DirectoryContent,
     contact_points: BTreeMap<State, AgencyId>,
     encoded: Bytes,
+    grace: Duration,
 }
 
 impl Directory {
-    /// Reads a directory and checks its signature against `trust`. Freshness is for [`Directory::check_fresh`].
+    /// Reads a directory and checks that a root of `trust` delegated to the key that signed it. Freshness is for
+    /// [`Directory::check_fresh`].
     ///
     /// # Errors
     /// [`DirectoryError`].
@@ -325,8 +419,13 @@ impl Directory {
         wire::check_directory_len(bytes.len())?;
         let signed = Signed::decode(bytes)?;
         let key_id = signed.signature.key_id;
-        let key = trust.directory_keys.iter().find(|key| key.key_id() == key_id);
-        let key = key.ok_or(DirectoryError::UntrustedKey(key_id))?;
+        // Nothing else of the body is looked at before its signature was checked.
+        let delegation = wire::directory::delegation_of(&signed.body)?;
+        delegation.verify(trust)?;
+        let key = &delegation.delegation().directory_key;
+        if key.key_id() != key_id {
+            return Err(DirectoryError::UntrustedKey(key_id));
+        }
         signed.verify(context::DIRECTORY, key).map_err(|_| DirectoryError::BadSignature(key_id))?;
         let directory = Self::from_signed(signed)?;
         if directory.content.trust_domain != trust.trust_domain {
@@ -349,29 +448,65 @@ impl Directory {
             .filter(|entry| entry.contact_point)
             .map(|entry| (entry.id.state(), entry.id.clone()))
             .collect();
-        Ok(Self { content, contact_points, encoded })
+        Ok(Self { content, contact_points, encoded, grace: Duration::ZERO })
+    }
+
+    /// The same, to be gone by for `grace` beyond its end: for an exchange that would rather act on what is a little
+    /// old than stand still.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Whether it may be acted upon at `now`.
     ///
     /// # Errors
-    /// [`DirectoryError::Expired`] or, more than five minutes ahead, [`DirectoryError::NotYetValid`].
+    /// [`DirectoryError::Expired`] once the grace is over too; more than five minutes ahead,
+    /// [`DirectoryError::NotYetValid`]; [`DirectoryError::DelegationOver`].
     pub fn check_fresh(&self, now: Timestamp) -> Result<(), DirectoryError> {
         let DirectoryContent { version, issued_at, expires_at, .. } = self.content;
-        if now > expires_at {
-            return Err(DirectoryError::Expired { version, expires_at, now });
+        let grace = self.grace;
+        if now > expires_at.plus(grace) {
+            return Err(DirectoryError::Expired { version, issued_at, expires_at, grace, now });
         }
-        if issued_at > now.plus(wire::limits::Limits::DEFAULT.clock_ahead_max) {
+        let ahead_max = wire::limits::Limits::DEFAULT.clock_ahead_max;
+        if issued_at > now.plus(ahead_max) {
             return Err(DirectoryError::NotYetValid { version, issued_at, now });
         }
+        let Delegation { not_before, not_after, .. } = *self.delegation();
+        if not_before > now.plus(ahead_max) || now > not_after.plus(grace) {
+            return Err(DirectoryError::DelegationOver { not_before, not_after, now });
+        }
         Ok(())
+    }
+
+    /// How near its end is, without regard to any grace.
+    #[must_use]
+    pub fn urgency(&self, now: Timestamp) -> Urgency {
+        Urgency::of(self.content.issued_at, self.content.expires_at, now)
+    }
+
+    /// Until when it is gone by: its end and the grace.
+    #[must_use]
+    pub fn counts_until(&self) -> Timestamp {
+        self.content.expires_at.plus(self.grace).min(self.delegation().not_after.plus(self.grace))
+    }
+
+    /// By whose leave it was signed, and within which ceiling.
+    #[must_use]
+    pub fn delegation(&self) -> &Delegation {
+        self.content.delegation.delegation()
     }
 
     /// Whether it may take the place of `held`. The same bytes again are no error.
     ///
     /// # Errors
-    /// [`DirectoryError::Rollback`] or [`DirectoryError::Fork`].
+    /// [`DirectoryError::Rollback`], [`DirectoryError::Fork`] or [`DirectoryError::DelegationRollback`].
     pub fn check_may_replace(&self, held: &Self) -> Result<(), DirectoryError> {
+        let generations = (held.delegation().generation, self.delegation().generation);
+        if generations.1 < generations.0 {
+            return Err(DirectoryError::DelegationRollback { held: generations.0, got: generations.1 });
+        }
         let (got, held_version) = (self.version(), held.version());
         if got < held_version {
             return Err(DirectoryError::Rollback { held: held_version, got });

@@ -13,7 +13,9 @@ use thiserror::Error;
 use crate::crypto::{
     KeyError, Sealed, SealingKey, SealingPublicKey, SigningKey, VerifyingKey, context, fingerprint, sha256,
 };
+use crate::directory::{Directory, DirectoryError};
 use crate::id::{AgencyId, Digest, SpiffeId, Timestamp, TrustDomain};
+use crate::renewal::RenewalError;
 use crate::wire::{self, Signed, WireError};
 
 /// Largest enrolment request or bundle, encoded, in bytes.
@@ -46,6 +48,12 @@ pub enum EnrolmentError {
     /// A key that cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
+    /// The directory in a bundle.
+    #[error("the bundle's directory is refused: {0}")]
+    Directory(#[from] DirectoryError),
+    /// A renewal request.
+    #[error("{0}")]
+    Renewal(#[from] RenewalError),
     /// The bundle answers another request than this agency's.
     #[error("the bundle answers another enrolment request than the one made here")]
     OtherRequest,
@@ -61,8 +69,8 @@ pub struct Trust {
     pub trust_domain: TrustDomain,
     /// Root certificates, DER.
     pub anchors: Vec<Bytes>,
-    /// Keys that directories are verified with.
-    pub directory_keys: Vec<VerifyingKey>,
+    /// The roots' keys, which delegations are verified with.
+    pub root_keys: Vec<VerifyingKey>,
 }
 
 impl Trust {
@@ -238,7 +246,7 @@ pub struct EnrolmentBundle {
 }
 
 impl EnrolmentBundle {
-    /// Signs the bundle with the authority's directory key, which must be among `trust.directory_keys`.
+    /// Signs the bundle with the authority's directory key, which its directory must be signed with too.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> SignedEnrolmentBundle {
         let signed = Signed::sign(context::ENROLMENT_BUNDLE, wire::enrolment::encode_bundle(&self), key);
@@ -246,8 +254,8 @@ impl EnrolmentBundle {
     }
 }
 
-/// A bundle whose signature verifies under a directory key it carries. That the key is the authority's is for the
-/// fingerprint to show.
+/// A bundle whose signature verifies under the key that its own directory is signed with, by the roots of trust it
+/// carries. That those roots are the authority's is for the fingerprint to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedEnrolmentBundle {
     bundle: EnrolmentBundle,
@@ -277,10 +285,9 @@ impl SignedEnrolmentBundle {
         let signed = Signed::decode(bytes)?;
         let bundle = wire::enrolment::decode_bundle(signed.body.clone())?;
         let altered = || EnrolmentError::Altered("enrolment bundle");
-        let key_id = signed.signature.key_id;
-        let key =
-            bundle.trust.directory_keys.iter().find(|key| key.key_id() == key_id).ok_or_else(altered)?;
-        signed.verify(context::ENROLMENT_BUNDLE, key).map_err(|_| altered())?;
+        let directory = Directory::verify(bundle.directory.clone(), &bundle.trust)?;
+        let key = directory.delegation().directory_key;
+        signed.verify(context::ENROLMENT_BUNDLE, &key).map_err(|_| altered())?;
         Ok(Self { bundle, signed })
     }
 
@@ -320,14 +327,14 @@ impl SignedEnrolmentBundle {
     }
 }
 
-fn armour(label: &'static str, bytes: &[u8]) -> String {
+pub(crate) fn armour(label: &'static str, bytes: &[u8]) -> String {
     pem::encode_config(
         &pem::Pem::new(label, bytes),
         pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
     )
 }
 
-fn unarmour(expected: &'static str, text: &str) -> Result<Bytes, EnrolmentError> {
+pub(crate) fn unarmour(expected: &'static str, text: &str) -> Result<Bytes, EnrolmentError> {
     let bad = |problem: String| EnrolmentError::Pem { expected, problem };
     let found = pem::parse(text).map_err(|error| bad(error.to_string()))?;
     if found.tag() != expected {

@@ -208,15 +208,16 @@ impl SignedReceipt {
         {
             return Err(ReceiptError::Issuer { kind: *kind, issuer: issuer.clone() });
         }
-        let keys = match &issuer.role {
-            Role::Agency(agency) => directory.agency(agency).map(|entry| &entry.signing_keys),
-            Role::Broker(broker) => directory.broker(broker).map(|entry| &entry.receipt_keys),
+        let key_id = self.signed.signature.key_id;
+        let key = match &issuer.role {
+            Role::Agency(agency) => {
+                directory.agency(agency).and_then(|entry| entry.signing_key_at(key_id, *at))
+            }
+            Role::Broker(broker) => directory.broker(broker).and_then(|entry| {
+                entry.receipt_keys.iter().find(|key| key.key_id == key_id && key.is_valid_at(*at))
+            }),
         };
-        let key = keys
-            .into_iter()
-            .flatten()
-            .find(|key| key.key_id == self.signed.signature.key_id && key.is_valid_at(*at))
-            .ok_or_else(unknown)?;
+        let key = key.ok_or_else(unknown)?;
         self.signed.verify(context::RECEIPT, &key.key).map_err(|_| ReceiptError::BadSignature)
     }
 }

@@ -76,6 +76,8 @@ refusal_codes! {
     StoreUnavailable = 16, "STORE_UNAVAILABLE";
     /// The node's directory has expired.
     DirectoryStale = 17, "DIRECTORY_STALE";
+    /// An agency that the authority took out for good.
+    Revoked = 18, "REVOKED";
 }
 
 impl fmt::Display for RefusalCode {

@@ -436,7 +436,7 @@ async fn g12_an_agent_does_not_start_by_a_directory_that_is_none_of_its_authorit
         (good[..good.len() / 2].to_vec(), "the directory cannot be read"),
         (Vec::new(), "the directory cannot be read"),
         (altered, "the directory's signature does not verify under key"),
-        (foreign, "not among the trusted directory keys"),
+        (foreign, "not among the trusted root keys"),
     ];
     let before = standing(&net).await?;
     ken.stop().await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use valise_proto::directory::{AgencyEntry, AgencyStatus, Directory};
+use valise_proto::directory::{AgencyEntry, Directory};
 use valise_proto::envelope::{PlainPortion, PortionIndex};
 use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::label::{Denial, may_access};
@@ -58,7 +58,7 @@ fn check_origination(
     content: &Content,
     portions: &[PlainPortion],
 ) -> Result<(), ComposeError> {
-    let entry = directory.agency(me).filter(|entry| entry.status == AgencyStatus::Active);
+    let entry = directory.agency(me).filter(|entry| entry.status.is_active());
     let entry = entry.ok_or_else(|| ComposeError::NotListed(me.clone()))?;
     let origination = &entry.origination;
     if !origination.kinds.contains(&content.kind()) {
@@ -128,9 +128,10 @@ impl Addressed {
                 self.directory.version()
             ));
         };
-        if entry.status == AgencyStatus::Suspended {
+        if !entry.status.is_active() {
+            let status = entry.status;
             return mistake(format!(
-                "{agency} is suspended: leave it out, with an omission if paragraph 3 names its State"
+                "{agency} is {status}: leave it out, with an omission if paragraph 3 names its State"
             ));
         }
         if entry.sealing_key_at(now).is_none() {

@@ -194,6 +194,7 @@ fn passes(refusal: &Refusal) -> bool {
         | RefusalCode::NotOriginator
         | RefusalCode::UnknownAgency
         | RefusalCode::Suspended
+        | RefusalCode::Revoked
         | RefusalCode::BadSignature
         | RefusalCode::KeyNotActive
         | RefusalCode::LabelPolicy

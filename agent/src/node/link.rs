@@ -347,7 +347,9 @@ impl Call {
         match Answer::decode(frame)? {
             Answer::Publication(publication) => self.take(connection, publication).await,
             Answer::Refusal(refusal) => Err(LinkError::Goodbye(refusal)),
-            Answer::NoticeStatus(_) => Err(LinkError::Protocol("it answered another question")),
+            Answer::NoticeStatus(_) | Answer::Spooled(_) | Answer::Certificate(_) => {
+                Err(LinkError::Protocol("it answered another question"))
+            }
         }
     }
 

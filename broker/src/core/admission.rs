@@ -129,7 +129,7 @@ impl Policy {
     /// The entry of an agency that takes part.
     ///
     /// # Errors
-    /// `UNKNOWN_AGENCY` or `SUSPENDED`; `who` says in which part the agency appears.
+    /// `UNKNOWN_AGENCY`, `SUSPENDED` or `REVOKED`; `who` says in which part the agency appears.
     pub fn active(&self, agency: &AgencyId, who: &str) -> Result<&AgencyEntry, Refusal> {
         let version = self.directory.version();
         let entry = self.directory.agency(agency).ok_or_else(|| {
@@ -138,9 +138,15 @@ impl Policy {
         })?;
         match entry.status {
             AgencyStatus::Active => Ok(entry),
-            AgencyStatus::Suspended => {
-                let detail = format!("the {who} {agency} is suspended in directory version {version}");
+            AgencyStatus::Suspended { since } => {
+                let detail =
+                    format!("the {who} {agency} is suspended since {since} (directory version {version})");
                 Err(Refusal::new(RefusalCode::Suspended, detail))
+            }
+            AgencyStatus::Revoked { since } => {
+                let detail =
+                    format!("the {who} {agency} was revoked at {since} (directory version {version})");
+                Err(Refusal::new(RefusalCode::Revoked, detail))
             }
         }
     }

@@ -225,6 +225,7 @@ fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<Signe
     match refusal.code {
         RefusalCode::UnknownAgency
         | RefusalCode::Suspended
+        | RefusalCode::Revoked
         | RefusalCode::KeyNotActive
         | RefusalCode::LabelPolicy
         | RefusalCode::NotClearedToOriginate

@@ -229,6 +229,11 @@ impl Peer {
         let answer = match query {
             Query::Publication => Answer::Publication(self.publication()),
             Query::NoticeStatus(id) => self.notice_status(id).await,
+            Query::Renewal(_) => Answer::Refusal(Refusal::new(
+                RefusalCode::StoreUnavailable,
+                "this broker keeps no renewal requests; carry it to the authority by hand",
+            )),
+            Query::Certificate => Answer::Certificate(Vec::new()),
         };
         sender.send(answer.encode()).await?;
         sender.finish_and_wait().await;

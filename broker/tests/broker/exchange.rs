@@ -148,7 +148,8 @@ async fn g05_the_same_envelope_again_gives_the_same_receipt() {
     assert_eq!(office.check(&first), Ok(()));
     assert_eq!(kenya.send(&envelope).await.encode(), first.encode());
 
-    office.exchange.change("fra/ncb").status = AgencyStatus::Suspended;
+    let since = office.exchange.start;
+    office.exchange.change("fra/ncb").status = AgencyStatus::Suspended { since };
     office.publish();
     broker.reload().await.unwrap();
     assert_eq!(kenya.send(&envelope).await.encode(), first.encode(), "refused after it was accepted");

@@ -96,7 +96,7 @@ async fn g12_a_directory_that_counts_no_more_or_is_not_the_authoritys_is_refused
     let mut office = Office::of_three();
     office.exchange.directory_key = SigningKey::generate(&mut rng());
     office.publish();
-    told(&refused(&office).await, &["not among the trusted directory keys"]);
+    told(&refused(&office).await, &["not the one that its delegation names"]);
 
     let office = Office::of_three();
     office.write(&office.config.directory(), b"not a directory");
@@ -149,7 +149,8 @@ async fn a_newer_directory_is_in_force_at_once_and_told_to_everyone() {
     let envelope = || office.exchange.envelope("ken/ncb", &["tur/border"]);
     let (before, after) = (envelope(), envelope());
     assert_eq!(office.check(&kenya.send(&before).await), Ok(()));
-    office.exchange.change("tur/border").status = AgencyStatus::Suspended;
+    let since = office.exchange.start;
+    office.exchange.change("tur/border").status = AgencyStatus::Suspended { since };
     office.publish();
     broker.reload().await.unwrap();
     assert_eq!(office.check(&kenya.send(&after).await), Err(RefusalCode::Suspended));
@@ -230,7 +231,7 @@ async fn g12_a_directory_of_somebody_else_is_refused_while_running() {
         office.exchange.directory_key = SigningKey::generate(&mut rng());
         office.publish();
     };
-    refused_while_running(foreign, &["not among the trusted directory keys"]).await;
+    refused_while_running(foreign, &["not the one that its delegation names"]).await;
 }
 
 #[tokio::test]
@@ -298,7 +299,8 @@ async fn g03_a_suspended_agency_loses_its_connection_and_gets_no_other() {
     let mut office = Office::of_three();
     let broker = office.start().await;
     let mut france = office.connect(&broker, "fra/ncb").await;
-    office.exchange.change("fra/ncb").status = AgencyStatus::Suspended;
+    let since = office.exchange.start;
+    office.exchange.change("fra/ncb").status = AgencyStatus::Suspended { since };
     office.publish();
     broker.reload().await.unwrap();
     assert_eq!(france.goodbye().await, Some(RefusalCode::Suspended));

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::publish::TRUST_FILE;
 use super::{Authority, certificates_pem};
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
+use crate::journal::{Action, Deed};
 use crate::keys::{KeysError, Seed};
 use crate::member;
 use crate::state::{BrokerRecord, KeyRecord, Standing, StateError, Stored};
@@ -139,7 +140,8 @@ impl Authority {
             trust_pem: self.trust().to_pem(),
             not_after: leaf.period.not_after,
         };
-        self.commit(next)?;
+        let deed = Deed::new(Action::IssueBroker, name, now).with("serial", serial);
+        self.commit(next, &deed.with("not_after", kit.not_after))?;
         Ok(kit)
     }
 
@@ -147,15 +149,21 @@ impl Authority {
     ///
     /// # Errors
     /// [`BrokerError`].
-    pub fn set_endpoints(&mut self, name: &BrokerName, endpoints: Vec<String>) -> Result<(), BrokerError> {
+    pub fn set_endpoints(
+        &mut self,
+        name: &BrokerName,
+        endpoints: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
         check_endpoints(&endpoints)?;
+        let deed = Deed::new(Action::SetEndpoints, name, now).with("endpoints", endpoints.join(", "));
         let mut next = self.state.clone();
         let listed = next.brokers.get_mut(name).filter(|record| match record.standing {
             Standing::Active | Standing::Suspended => true,
             Standing::Revoked { .. } => false,
         });
         listed.ok_or_else(|| BrokerError::Unknown(name.clone()))?.endpoints = endpoints;
-        Ok(self.commit(next)?)
+        Ok(self.commit(next, &deed)?)
     }
 
     fn check_room(&self, name: &BrokerName) -> Result<(), BrokerError> {

@@ -10,11 +10,12 @@ use valise_proto::enrolment::{
 use valise_proto::id::{AgencyId, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
 
 use super::{Authority, PublishError};
+use crate::journal::{Action, Deed};
 use crate::member;
 use crate::profile::{Profile, ProfileError};
 use crate::randomness;
 use crate::request::{CsrError, check_csr};
-use crate::state::{AgencyRecord, Hex, KeyHolder, KeyRecord, Standing, State, StateError, Stored};
+use crate::state::{AgencyRecord, Hex, KeyHolder, KeyRecord, Serial, Standing, State, StateError, Stored};
 use crate::x509::{Period, SignError};
 
 /// Why an agency was not enrolled, or got no bundle. Nothing was changed.
@@ -155,7 +156,11 @@ impl Authority {
             certificate: Hex(leaf.der.to_vec()),
         };
         next.agencies.insert(asked.agency.clone(), record);
-        self.make_bundle(next, &asked.agency, now)
+        let deed = Deed::new(Action::Enrol, &asked.agency, now)
+            .with("request", request.fingerprint())
+            .with("serial", serial)
+            .with("not_after", leaf.period.not_after);
+        self.make_bundle(next, &asked.agency, deed, now)
     }
 
     /// A fresh bundle for an agency that is enrolled: its certificate, the newest directory and revocation lists.
@@ -166,10 +171,11 @@ impl Authority {
     /// [`EnrolError`].
     pub fn bundle(&mut self, agency: &AgencyId, now: Timestamp) -> Result<SignedEnrolmentBundle, EnrolError> {
         let mut next = self.state.clone();
+        let mut deed = Deed::new(Action::Bundle, agency, now);
         if self.renewal_is_due(agency, now) {
-            self.renew(&mut next, agency, now)?;
+            deed = deed.with("serial", self.renew(&mut next, agency, now)?);
         }
-        self.make_bundle(next, agency, now)
+        self.make_bundle(next, agency, deed, now)
     }
 
     fn enrolled(&self, agency: &AgencyId) -> Option<&AgencyRecord> {
@@ -221,7 +227,7 @@ impl Authority {
     }
 
     /// A new certificate for the keys there are, which count on for as long as those of a new enrolment would.
-    fn renew(&self, next: &mut State, agency: &AgencyId, now: Timestamp) -> Result<(), EnrolError> {
+    fn renew(&self, next: &mut State, agency: &AgencyId, now: Timestamp) -> Result<Serial, EnrolError> {
         let serial = next.fresh_serial();
         let identity = member::identity(&next.trust_domain, &Role::Agency(agency.clone()));
         let record = next.agencies.get_mut(agency).ok_or_else(|| EnrolError::Unknown(agency.clone()))?;
@@ -231,7 +237,7 @@ impl Authority {
         record.signing_key.extend(now);
         record.sealing_key.extend(now);
         next.note_certificate(serial, &identity, leaf.period, now);
-        Ok(())
+        Ok(serial)
     }
 
     /// Makes the bundle of an agency of `next`, commits `next`, and only then hands the bundle out.
@@ -239,6 +245,7 @@ impl Authority {
         &mut self,
         mut next: State,
         agency: &AgencyId,
+        deed: Deed,
         now: Timestamp,
     ) -> Result<SignedEnrolmentBundle, EnrolError> {
         let publication = self.sign_publication(&mut next, now)?;
@@ -247,6 +254,7 @@ impl Authority {
             return Err(EnrolError::Revoked { agency: agency.clone(), at });
         }
         let challenge = Challenge::new(&record.sealing_key.key.0, &record.request_digest, &mut randomness())?;
+        let signed_version = publication.directory.version();
         let bundle = EnrolmentBundle {
             identity: SpiffeId::agency(next.trust_domain.clone(), agency.clone()),
             request_digest: record.request_digest,
@@ -257,7 +265,7 @@ impl Authority {
             challenge,
         };
         let signed = bundle.sign(&self.directory_key);
-        self.commit(next)?;
+        self.commit(next, &deed.with("directory", signed_version))?;
         Ok(signed)
     }
 }

@@ -4,6 +4,7 @@ use thiserror::Error;
 use valise_proto::id::{AgencyId, Role, Timestamp};
 
 use super::Authority;
+use crate::journal::{Action, Deed};
 use crate::member;
 use crate::profile::{Grant, ProfileError};
 use crate::state::{AgencyRecord, RevocationReason, Standing, State, StateError};
@@ -76,33 +77,34 @@ impl Authority {
         next.retired_keys.extend(keys);
         let identity = member::identity(&next.trust_domain, member);
         next.revoke_certificates(&identity, now, reason);
-        Ok(self.commit(next)?)
+        let deed = Deed::new(Action::Revoke, member::name(member), now).with("reason", reason);
+        Ok(self.commit(next, &deed)?)
     }
 
     /// Keeps an agency listed, but from sending and receiving.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub fn suspend(&mut self, agency: &AgencyId) -> Result<(), ChangeError> {
-        self.set_standing(agency, Standing::Suspended)
+    pub fn suspend(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
+        self.set_standing(agency, Standing::Suspended, Deed::new(Action::Suspend, agency, now))
     }
 
     /// Ends a suspension.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub fn reinstate(&mut self, agency: &AgencyId) -> Result<(), ChangeError> {
-        self.set_standing(agency, Standing::Active)
+    pub fn reinstate(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
+        self.set_standing(agency, Standing::Active, Deed::new(Action::Reinstate, agency, now))
     }
 
-    fn set_standing(&mut self, agency: &AgencyId, standing: Standing) -> Result<(), ChangeError> {
+    fn set_standing(&mut self, agency: &AgencyId, standing: Standing, deed: Deed) -> Result<(), ChangeError> {
         let mut next = self.state.clone();
         let record = record_of(&mut next, agency)?;
         if record.standing == standing {
             return Err(ChangeError::Already { member: agency.to_string(), standing });
         }
         record.standing = standing;
-        Ok(self.commit(next)?)
+        Ok(self.commit(next, &deed)?)
     }
 
     /// Clears an agency for exactly what `clearance` says. Classifications it might originate by name and is no longer
@@ -110,15 +112,22 @@ impl Authority {
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub fn set_clearance(&mut self, agency: &AgencyId, clearance: Grant) -> Result<(), ChangeError> {
+    pub fn set_clearance(
+        &mut self,
+        agency: &AgencyId,
+        clearance: Grant,
+        now: Timestamp,
+    ) -> Result<(), ChangeError> {
         clearance.validate()?;
+        let granted = clearance.to_clearance(agency.state(), &self.state.policy);
+        let deed = Deed::new(Action::SetClearance, agency, now).with("clearance", granted);
         let mut next = self.state.clone();
         let profile = &mut record_of(&mut next, agency)?.profile;
         if let Some(classifications) = &mut profile.originate_classifications {
             classifications.retain(|class| clearance.classes.contains(class));
         }
         profile.clearance = clearance;
-        Ok(self.commit(next)?)
+        Ok(self.commit(next, &deed)?)
     }
 }
 

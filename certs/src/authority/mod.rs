@@ -21,9 +21,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::crypto::SigningKey;
+use valise_proto::delegation::Delegation;
 use valise_proto::enrolment::Trust;
 use valise_proto::id::{Timestamp, TrustDomain};
-use valise_proto::label::PolicyId;
+use valise_proto::label::{Ceiling, PolicyId};
 
 pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
 pub use enrol::EnrolError;
@@ -32,6 +33,7 @@ pub use publish::{CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Publishe
 
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::folder::{Folder, FolderError};
+use crate::journal::Deed;
 use crate::keys::{Keys, KeysError};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
@@ -148,16 +150,28 @@ impl Authority {
     ) -> Result<Self, OpenError> {
         let sentence = b"An init that was not finished; run it again.\n";
         files::replace(&folder.unfinished(), sentence, SECRET_FILE)?;
-        let Keys { root, issuing, directory } = Keys::create(folder, passphrase)?;
+        let Keys { root, issuing, directory, delegating } = Keys::create(folder, passphrase)?;
         let domain = &founding.trust_domain;
+        let (root_key, issuing_key) = (root.verifying_key(), issuing.verifying_key());
         let root = Ca::new_root(domain, root, now)?;
         let issuing = root.new_issuing(domain, issuing, now)?;
         // For people and their tools; what counts is the copy in the signed state.
         for (path, ca) in [(folder.root_certificate(), &root), (folder.issuing_certificate(), &issuing)] {
             files::replace(&path, certificates_pem(&[&ca.certificate.der]).as_bytes(), PLAIN_FILE)?;
         }
+        let delegation = Delegation {
+            trust_domain: domain.clone(),
+            generation: 1,
+            directory_key: directory.verifying_key(),
+            issuing_key,
+            ceiling: Ceiling::unlimited(),
+            not_before: issuing.certificate.period.not_before,
+            not_after: issuing.certificate.period.not_after,
+        };
         let state = State {
             trust_domain: domain.clone(),
+            root_key: Stored(root_key),
+            delegation: Hex(delegation.sign(&delegating).encode().to_vec()),
             policy: founding.policy.clone(),
             founded_at: now,
             directory_key: Stored(directory.verifying_key()),
@@ -193,7 +207,7 @@ impl Authority {
         folder.check_initialised()?;
         folder.check_private()?;
         let lock = folder.lock()?;
-        let Keys { root, issuing, directory } = Keys::open(&folder, passphrase)?;
+        let Keys { root, issuing, directory, .. } = Keys::open(&folder, passphrase)?;
         let state = state::load(&folder.state(), Some(&directory.verifying_key()))?;
         let root = Ca::open(Bytes::copy_from_slice(&state.root_certificate.0), root)?;
         let issuing = Ca::open(Bytes::copy_from_slice(&state.issuing_certificate.0), issuing)?;
@@ -238,7 +252,9 @@ impl Authority {
     }
 
     /// Puts the next state on stable storage; only then does it count.
-    fn commit(&mut self, next: State) -> Result<(), StateError> {
+    fn commit(&mut self, next: State, deed: &Deed) -> Result<(), StateError> {
+        let Deed { action, at, subject, facts } = deed;
+        let _ = (action, at, subject, facts);
         state::save(&self.folder.state(), &next, &self.directory_key)?;
         self.state = next;
         Ok(())
@@ -255,7 +271,7 @@ pub(crate) fn trust_of(state: &State) -> Trust {
     Trust {
         trust_domain: state.trust_domain.clone(),
         anchors: vec![Bytes::copy_from_slice(&state.root_certificate.0)],
-        directory_keys: vec![state.directory_key.0],
+        root_keys: vec![state.root_key.0],
     }
 }
 

@@ -11,6 +11,7 @@ use valise_proto::id::Timestamp;
 
 use super::{Authority, armour};
 use crate::files::{self, FileError, PLAIN_FILE};
+use crate::journal::{Action, Deed};
 use crate::state::{State, StateError};
 use crate::x509::{Period, SignError};
 
@@ -138,7 +139,8 @@ impl Authority {
     pub fn publication(&mut self, now: Timestamp) -> Result<Publication, PublishError> {
         let mut next = self.state.clone();
         let publication = self.sign_publication(&mut next, now)?;
-        self.commit(next)?;
+        let deed = Deed::new(Action::Publish, publication.directory.version(), now);
+        self.commit(next, &deed.with("crl_number", publication.crl_number))?;
         Ok(publication)
     }
 
@@ -151,7 +153,7 @@ impl Authority {
         self.check_clock(now)?;
         next.directory_version = next.directory_version.saturating_add(1);
         next.crl_number = next.crl_number.saturating_add(1);
-        let directory = next.directory(now, now.plus(self.validity.directory)).sign(&self.directory_key)?;
+        let directory = next.directory(now, now.plus(self.validity.directory))?.sign(&self.directory_key)?;
         let period = Period { not_before: now, not_after: now.plus(self.validity.crls) };
         let crls = vec![
             // Its one certificate, the issuing authority's, is given up by founding anew.

@@ -76,7 +76,7 @@ pub(super) fn issue_broker(
 
 pub(super) fn set_endpoints(common: &Common, name: &BrokerName, endpoints: Vec<String>) -> Outcome {
     let mut authority = common.open()?;
-    authority.set_endpoints(name, endpoints)?;
+    authority.set_endpoints(name, endpoints, now())?;
     changed(common, &authority, &Role::Broker(name.clone()))
 }
 
@@ -125,13 +125,13 @@ pub(super) fn revoke(common: &Common, member: &Role, reason: RevocationReason) -
 
 pub(super) fn suspend(common: &Common, agency: &AgencyId) -> Outcome {
     let mut authority = common.open()?;
-    authority.suspend(agency)?;
+    authority.suspend(agency, now())?;
     changed(common, &authority, &Role::Agency(agency.clone()))
 }
 
 pub(super) fn reinstate(common: &Common, agency: &AgencyId) -> Outcome {
     let mut authority = common.open()?;
-    authority.reinstate(agency)?;
+    authority.reinstate(agency, now())?;
     changed(common, &authority, &Role::Agency(agency.clone()))
 }
 

@@ -174,6 +174,6 @@ pub(super) fn set_clearance(common: &Common, agency: &AgencyId, args: ClearanceA
     };
     let grant = draft.build().map_err(mistakes)?.clearance;
     let mut authority = common.open()?;
-    authority.set_clearance(agency, grant)?;
+    authority.set_clearance(agency, grant, now())?;
     commands::changed(common, &authority, &valise_proto::id::Role::Agency(agency.clone()))
 }

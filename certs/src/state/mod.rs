@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use valise_proto::crypto::{KeyError, VerifyingKey};
-use valise_proto::directory::{AgencyEntry, AgencyStatus, BrokerEntry, DirectoryContent, KEYS_MAX};
+use valise_proto::delegation::SignedDelegation;
+use valise_proto::directory::{
+    AgencyEntry, AgencyStatus, BrokerEntry, DirectoryContent, DirectoryError, KEYS_MAX,
+};
 use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
 use valise_proto::label::PolicyId;
 
@@ -173,7 +176,10 @@ pub(crate) struct State {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) policy: PolicyId,
     pub(crate) founded_at: Timestamp,
+    pub(crate) root_key: Stored<VerifyingKey>,
     pub(crate) directory_key: Stored<VerifyingKey>,
+    /// An encoded, signed delegation.
+    pub(crate) delegation: Hex,
     /// DER.
     pub(crate) root_certificate: Hex,
     /// DER.
@@ -259,10 +265,14 @@ impl State {
     }
 
     /// What a directory of this state says.
-    pub(crate) fn directory(&self, issued_at: Timestamp, expires_at: Timestamp) -> DirectoryContent {
+    pub(crate) fn directory(
+        &self,
+        issued_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<DirectoryContent, DirectoryError> {
         let agencies = self.agencies.iter().filter_map(|(id, record)| self.agency_entry(id, record));
         let brokers = self.brokers.iter().filter_map(|(name, record)| broker_entry(name, record));
-        DirectoryContent {
+        Ok(DirectoryContent {
             trust_domain: self.trust_domain.clone(),
             policy: self.policy.clone(),
             version: self.directory_version,
@@ -270,13 +280,14 @@ impl State {
             expires_at,
             agencies: agencies.map(|entry| (entry.id.clone(), entry)).collect(),
             brokers: brokers.map(|entry| (entry.name.clone(), entry)).collect(),
-        }
+            delegation: SignedDelegation::decode(self.delegation.0.clone().into())?,
+        })
     }
 
     fn agency_entry(&self, id: &AgencyId, record: &AgencyRecord) -> Option<AgencyEntry> {
         let status = match record.standing {
             Standing::Active => AgencyStatus::Active,
-            Standing::Suspended => AgencyStatus::Suspended,
+            Standing::Suspended => AgencyStatus::Suspended { since: record.enrolled_at },
             Standing::Revoked { .. } => return None,
         };
         let profile = &record.profile;

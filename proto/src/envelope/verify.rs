@@ -37,9 +37,7 @@ impl Envelope {
         now: Timestamp,
     ) -> Result<VerifiedEnvelope, Refusal> {
         let entry = self.check_labels_and_originator(directory)?;
-        if entry.status == AgencyStatus::Suspended {
-            return Err(Refusal::new(RefusalCode::Suspended, format!("{} is suspended", entry.id)));
-        }
+        check_takes_part(entry)?;
         // The recipients will ask for a key that counted at `created_at`: what they would not take must not be accepted.
         self.signing_key(entry, self.header.created_at)?;
         self.verify_signature(entry, now)?;
@@ -97,11 +95,14 @@ impl Envelope {
         at: Timestamp,
     ) -> Result<&'d KeyEntry<VerifyingKey>, Refusal> {
         let key_id = self.signature.key_id;
-        let usable = |key: &&KeyEntry<VerifyingKey>| key.key_id == key_id && key.is_valid_at(at);
-        originator.signing_keys.iter().find(usable).ok_or_else(|| {
-            let detail = format!("the directory lists no signing key {key_id} for {} at {at}", originator.id);
-            Refusal::new(RefusalCode::KeyNotActive, detail)
-        })
+        if let Some(key) = originator.signing_key_at(key_id, at) {
+            return Ok(key);
+        }
+        if originator.status.ended_at().is_some_and(|end| at >= end) {
+            check_takes_part(originator)?;
+        }
+        let detail = format!("the directory lists no signing key {key_id} for {} at {at}", originator.id);
+        Err(Refusal::new(RefusalCode::KeyNotActive, detail))
     }
 
     fn verify_signature(&self, originator: &AgencyEntry, at: Timestamp) -> Result<(), Refusal> {
@@ -154,6 +155,20 @@ impl Envelope {
             }
         }
         Ok(())
+    }
+}
+
+fn check_takes_part(entry: &AgencyEntry) -> Result<(), Refusal> {
+    match entry.status {
+        AgencyStatus::Active => Ok(()),
+        AgencyStatus::Suspended { since } => {
+            let detail = format!("{} is suspended since {since}", entry.id);
+            Err(Refusal::new(RefusalCode::Suspended, detail))
+        }
+        AgencyStatus::Revoked { since } => {
+            let detail = format!("{} was revoked at {since}", entry.id);
+            Err(Refusal::new(RefusalCode::Revoked, detail))
+        }
     }
 }
 

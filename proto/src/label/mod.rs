@@ -5,6 +5,7 @@
 //! networks or directories: [`may_access`] is the one place where it is decided who may see what, and sender,
 //! broker and recipient all call it.
 
+mod ceiling;
 mod decision;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+pub use ceiling::{AboveCeiling, AtMost, Ceiling};
 pub use decision::{Clearance, Denial, may_access};
 
 use crate::id::State;

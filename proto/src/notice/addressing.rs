@@ -165,7 +165,7 @@ impl<'a> AddressBook<'a> {
         })?;
         match directory.agency(agency).map(|entry| entry.status) {
             Some(AgencyStatus::Active) => Ok(agency),
-            Some(AgencyStatus::Suspended) | None => Err(format!(
+            Some(AgencyStatus::Suspended { .. } | AgencyStatus::Revoked { .. }) | None => Err(format!(
                 "the contact point of {state}, {agency}, is suspended in directory version {version}"
             )),
         }
@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn a_suspended_contact_point_cannot_be_told() {
         let mut content = directory(&[]).content().clone();
-        content.agencies.get_mut(&"tur/border".parse().unwrap()).unwrap().status = AgencyStatus::Suspended;
+        content.agencies.get_mut(&"tur/border".parse().unwrap()).unwrap().status =
+            AgencyStatus::Suspended { since: content.issued_at };
         let mistakes = mistakes(&notice(|_| {}), &super::super::fixture::sign(&content));
         assert!(mistakes[0].contains("tur/border, is suspended"), "{mistakes:?}");
     }

@@ -6,9 +6,10 @@ use rand_core::UnwrapErr;
 
 use super::Notice;
 use crate::crypto::SigningKey;
+use crate::delegation::{Delegation, SignedDelegation};
 use crate::directory::{AgencyEntry, AgencyStatus, Directory, DirectoryContent, Function, Origination};
 use crate::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
-use crate::label::{Affiliation, Classification, Clearance, PolicyId};
+use crate::label::{Affiliation, Ceiling, Classification, Clearance, PolicyId};
 use crate::receipt::{Receipt, ReceiptKind, SignedReceipt};
 
 /// The example that the quickstart sends.
@@ -53,7 +54,23 @@ pub(crate) fn directory(further: &[&str]) -> Directory {
         expires_at: "2026-04-01T00:00:00Z".parse().unwrap(),
         agencies: agencies.map(|entry| (entry.id.clone(), entry)).collect(),
         brokers: BTreeMap::new(),
+        delegation: delegation(),
     })
+}
+
+/// A delegation of a root that nobody knows, to a key that nobody has.
+fn delegation() -> SignedDelegation {
+    let key = SigningKey::generate(&mut UnwrapErr(getrandom::SysRng));
+    let delegation = Delegation {
+        trust_domain: "exchange.example".parse().unwrap(),
+        generation: 1,
+        directory_key: key.verifying_key(),
+        issuing_key: key.verifying_key(),
+        ceiling: Ceiling::unlimited(),
+        not_before: now(),
+        not_after: "2036-01-01T00:00:00Z".parse().unwrap(),
+    };
+    delegation.sign(&key)
 }
 
 pub(crate) fn sign(content: &DirectoryContent) -> Directory {

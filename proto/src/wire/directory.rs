@@ -8,13 +8,14 @@ use super::convert::{
     classification_from_pb, classification_to_pb, clearance_from_pb, clearance_to_pb, convert_set,
     kind_from_pb, kind_to_pb, parse, required, time_from_pb,
 };
-use super::{WireError, check_count, decode_body, pb};
+use super::{WireError, check_count, decode_body, pb, scan};
 use crate::crypto::{KeyError, SealingPublicKey, VerifyingKey};
+use crate::delegation::SignedDelegation;
 use crate::directory::{
     AGENCIES_MAX, AgencyEntry, AgencyStatus, BROKERS_MAX, BrokerEntry, DirectoryContent, ENDPOINTS_MAX,
     Function, KEYS_MAX, KeyEntry, Origination, TEXT_BYTES_MAX,
 };
-use crate::id::KeyId;
+use crate::id::{KeyId, Timestamp};
 
 pub(crate) fn encode(content: &DirectoryContent) -> Bytes {
     super::encode(&pb::Directory {
@@ -26,7 +27,15 @@ pub(crate) fn encode(content: &DirectoryContent) -> Bytes {
         expires_at_ms: content.expires_at.millis(),
         agencies: content.agencies.values().map(agency_to_pb).collect(),
         brokers: content.brokers.values().map(broker_to_pb).collect(),
+        delegation: content.delegation.encode(),
     })
+}
+
+/// The delegation in an encoded directory; of several the last, as a decoder takes it.
+pub(crate) fn delegation_of(body: &Bytes) -> Result<SignedDelegation, WireError> {
+    const DELEGATION: u32 = 9;
+    let found = scan::inside(body, DELEGATION).last();
+    SignedDelegation::decode(body.slice_ref(required("directory.delegation", found)?))
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<DirectoryContent, WireError> {
@@ -55,6 +64,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<DirectoryContent, WireError> {
         expires_at: time_from_pb("directory.expires_at_ms", message.expires_at_ms)?,
         agencies,
         brokers,
+        delegation: SignedDelegation::decode(message.delegation)?,
     })
 }
 
@@ -73,16 +83,14 @@ fn agency_to_pb(entry: &AgencyEntry) -> pb::AgencyEntry {
         signing_keys: entry.signing_keys.iter().map(|key| key_to_pb(key, key.key.as_bytes())).collect(),
         sealing_keys: entry.sealing_keys.iter().map(|key| key_to_pb(key, &key.key.to_bytes())).collect(),
         status: status_to_pb(entry.status),
+        status_since_ms: entry.status.ended_at().map_or(0, Timestamp::millis),
     }
 }
 
 fn agency_from_pb(message: pb::AgencyEntry) -> Result<AgencyEntry, WireError> {
     check_count("agency.display_name", message.display_name.len(), TEXT_BYTES_MAX)?;
     let origination = required("agency.origination", message.origination)?;
-    let status = [AgencyStatus::Active, AgencyStatus::Suspended]
-        .into_iter()
-        .find(|status| status_to_pb(*status) == message.status)
-        .ok_or_else(|| WireError::field("agency.status", "not a status"))?;
+    let status = status_from_pb(message.status, message.status_since_ms)?;
     Ok(AgencyEntry {
         id: parse("agency.id", &message.id)?,
         display_name: message.display_name,
@@ -181,7 +189,21 @@ fn function_from_pb(number: i32) -> Result<Function, WireError> {
 fn status_to_pb(status: AgencyStatus) -> i32 {
     let message = match status {
         AgencyStatus::Active => pb::AgencyStatus::Active,
-        AgencyStatus::Suspended => pb::AgencyStatus::Suspended,
+        AgencyStatus::Suspended { .. } => pb::AgencyStatus::Suspended,
+        AgencyStatus::Revoked { .. } => pb::AgencyStatus::Revoked,
     };
     message.into()
+}
+
+fn status_from_pb(number: i32, since_ms: u64) -> Result<AgencyStatus, WireError> {
+    let since = || time_from_pb("agency.status_since_ms", since_ms);
+    match pb::AgencyStatus::try_from(number) {
+        Ok(pb::AgencyStatus::Active) if since_ms == 0 => Ok(AgencyStatus::Active),
+        Ok(pb::AgencyStatus::Suspended) => Ok(AgencyStatus::Suspended { since: since()? }),
+        Ok(pb::AgencyStatus::Revoked) => Ok(AgencyStatus::Revoked { since: since()? }),
+        Ok(pb::AgencyStatus::Active) => {
+            Err(WireError::field("agency.status_since_ms", "an ACTIVE one has none"))
+        }
+        Ok(pb::AgencyStatus::Unspecified) | Err(_) => Err(WireError::field("agency.status", "not a status")),
+    }
 }

@@ -88,24 +88,20 @@ fn trust_to_pb(trust: &Trust) -> pb::Trust {
     pb::Trust {
         trust_domain: trust.trust_domain.to_string(),
         anchors: trust.anchors.clone(),
-        directory_keys: trust
-            .directory_keys
-            .iter()
-            .map(|key| Bytes::copy_from_slice(key.as_bytes()))
-            .collect(),
+        root_keys: trust.root_keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect(),
     }
 }
 
 fn trust_from_pb(message: pb::Trust) -> Result<Trust, WireError> {
     check_count("trust.anchors", message.anchors.len(), ENTRIES_MAX)?;
-    check_count("trust.directory_keys", message.directory_keys.len(), ENTRIES_MAX)?;
+    check_count("trust.root_keys", message.root_keys.len(), ENTRIES_MAX)?;
     let read = |key: &Bytes| {
-        VerifyingKey::from_bytes(key).map_err(|error| WireError::field("trust.directory_keys", error))
+        VerifyingKey::from_bytes(key).map_err(|error| WireError::field("trust.root_keys", error))
     };
     Ok(Trust {
         trust_domain: parse("trust.trust_domain", &message.trust_domain)?,
         anchors: message.anchors,
-        directory_keys: message.directory_keys.iter().map(read).collect::<Result<_, _>>()?,
+        root_keys: message.root_keys.iter().map(read).collect::<Result<_, _>>()?,
     })
 }
 

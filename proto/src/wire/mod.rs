@@ -7,13 +7,16 @@
 //! version, which is looked at before anything else.
 
 mod convert;
+pub(crate) mod delegation;
 pub(crate) mod directory;
 pub(crate) mod enrolment;
 pub(crate) mod envelope;
 pub mod frame;
 pub mod limits;
 pub(crate) mod notice;
+mod query;
 pub(crate) mod receipt;
+pub(crate) mod renewal;
 mod scan;
 pub mod session;
 

@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use super::convert::{precedence_from_pb, precedence_to_pb, required, time_from_pb};
 use super::limits::{ACK_CURSORS_MAX, Limits};
-use super::receipt::{refusal_from_pb, refusal_to_pb};
 use super::scan::{self, Bound};
-use super::{Signed, WireError, check_count, decode, envelope, pb};
+use super::{Signed, WireError, check_count, decode, envelope, pb, query};
 use crate::envelope::{Envelope, Precedence};
-use crate::id::{AgencyId, NoticeId, Timestamp};
+use crate::id::Timestamp;
 use crate::receipt::SignedReceipt;
 use crate::refusal::{Refusal, RefusalCode};
+
+pub use super::query::{Answer, NoticeStatus, Query};
 
 /// The wire version this code speaks.
 pub const VERSION: u32 = 1;
@@ -50,15 +51,6 @@ pub struct Hello {
     pub directory_version: u64,
 }
 
-/// One question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// The directory and CRLs in force.
-    Publication,
-    /// What the broker knows of an envelope; for its originator only.
-    NoticeStatus(NoticeId),
-}
-
 impl StreamOpen {
     /// The frame.
     #[must_use]
@@ -76,7 +68,7 @@ impl StreamOpen {
             Self::Receive { precedence, window } => {
                 Kind::Receive(pb::Receive { precedence: precedence_to_pb(*precedence), window: *window })
             }
-            Self::Query(query) => Kind::Query(pb::Query { kind: Some(query_to_pb(query)) }),
+            Self::Query(query) => Kind::Query(pb::Query { kind: Some(query::to_pb(query)) }),
         };
         super::encode(&pb::StreamOpen { kind: Some(kind) })
     }
@@ -102,28 +94,9 @@ impl StreamOpen {
             Kind::Receive(receive) => {
                 Self::Receive { precedence: precedence_from_pb(receive.precedence)?, window: receive.window }
             }
-            Kind::Query(query) => Self::Query(query_from_pb(required("query", query.kind)?)?),
+            Kind::Query(query) => Self::Query(query::from_pb(required("query", query.kind)?)?),
         })
     }
-}
-
-fn query_to_pb(query: &Query) -> pb::query::Kind {
-    match query {
-        Query::Publication => pb::query::Kind::Publication(pb::PublicationQuery {}),
-        Query::NoticeStatus(id) => pb::query::Kind::NoticeStatus(pb::NoticeStatusQuery {
-            notice_id: Bytes::copy_from_slice(id.as_bytes()),
-        }),
-    }
-}
-
-fn query_from_pb(kind: pb::query::Kind) -> Result<Query, WireError> {
-    Ok(match kind {
-        pb::query::Kind::Publication(pb::PublicationQuery {}) => Query::Publication,
-        pb::query::Kind::NoticeStatus(query) => {
-            let id = NoticeId::from_bytes(&query.notice_id);
-            Query::NoticeStatus(id.map_err(|error| WireError::field("query.notice_id", error))?)
-        }
-    })
 }
 
 /// What the broker says on the session stream.
@@ -236,17 +209,17 @@ fn limits_from_pb(message: &pb::Limits) -> Limits {
     }
 }
 
-fn publication_to_pb(publication: &Publication) -> pb::Publication {
+pub(super) fn publication_to_pb(publication: &Publication) -> pb::Publication {
     pb::Publication { directory: publication.directory.clone(), crls: publication.crls.clone() }
 }
 
 /// Counts the CRLs of the publications in field `tag` before memory is taken for them.
-fn check_publications(frame: &[u8], tag: u32) -> Result<(), WireError> {
+pub(super) fn check_publications(frame: &[u8], tag: u32) -> Result<(), WireError> {
     let crls = [Bound { tag: 2, field: "publication.crls", max: CRLS_MAX }];
     scan::inside(frame, tag).try_for_each(|publication| scan::check(publication, &crls))
 }
 
-fn publication_from_pb(message: pb::Publication) -> Publication {
+pub(super) fn publication_from_pb(message: pb::Publication) -> Publication {
     Publication { directory: message.directory, crls: message.crls }
 }
 
@@ -393,67 +366,4 @@ impl Ack {
         check_count("ack.cursors", message.cursors.len(), ACK_CURSORS_MAX)?;
         Ok(Self { cursors: message.cursors.into_iter().map(Cursor::new).collect() })
     }
-}
-
-/// The broker's answer to a [`Query`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The directory and CRLs in force.
-    Publication(Publication),
-    /// What it knows of an envelope.
-    NoticeStatus(Box<NoticeStatus>),
-    /// The question was refused.
-    Refusal(Refusal),
-}
-
-/// What a broker knows of an envelope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NoticeStatus {
-    /// Its ACCEPTED receipt; `None` where the broker does not know the notice, or no longer.
-    pub accepted: Option<SignedReceipt>,
-    /// Recipients whose inbox still holds it.
-    pub undelivered: Vec<AgencyId>,
-}
-
-impl Answer {
-    /// The frame.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        use pb::answer::Kind;
-        let kind = match self {
-            Self::Publication(publication) => Kind::Publication(publication_to_pb(publication)),
-            Self::NoticeStatus(status) => Kind::NoticeStatus(pb::NoticeStatus {
-                accepted: status.accepted.as_ref().map(|receipt| receipt.signed().to_pb()),
-                undelivered: status.undelivered.iter().map(ToString::to_string).collect(),
-            }),
-            Self::Refusal(refusal) => Kind::Refusal(refusal_to_pb(refusal)),
-        };
-        super::encode(&pb::Answer { kind: Some(kind) })
-    }
-
-    /// Reads the frame.
-    ///
-    /// # Errors
-    /// [`WireError`].
-    pub fn decode(frame: Bytes) -> Result<Self, WireError> {
-        use pb::answer::Kind;
-        const PUBLICATION: u32 = 1;
-        check_publications(&frame, PUBLICATION)?;
-        let message: pb::Answer = decode("answer", frame)?;
-        Ok(match required("answer", message.kind)? {
-            Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)),
-            Kind::NoticeStatus(status) => Self::NoticeStatus(Box::new(status_from_pb(status)?)),
-            Kind::Refusal(refusal) => Self::Refusal(refusal_from_pb(refusal)?),
-        })
-    }
-}
-
-fn status_from_pb(status: pb::NoticeStatus) -> Result<NoticeStatus, WireError> {
-    check_count("notice_status.undelivered", status.undelivered.len(), Limits::DEFAULT.recipients_max)?;
-    let read = |signed: pb::Signed| SignedReceipt::from_signed(Signed::from_pb(signed)?);
-    let agency = |name: &String| super::convert::parse("notice_status.undelivered", name);
-    Ok(NoticeStatus {
-        accepted: status.accepted.map(read).transpose()?,
-        undelivered: status.undelivered.iter().map(agency).collect::<Result<_, _>>()?,
-    })
 }

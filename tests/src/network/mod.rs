@@ -215,7 +215,7 @@ impl Network {
     pub async fn clear(&self, agency: &str, class: Classification) -> Result<u64, NetworkError> {
         let member = self.member(agency)?;
         let grant = member.spec.grant(class)?;
-        self.administer(|authority| authority.set_clearance(&member.id, grant)).await
+        self.administer(|authority| authority.set_clearance(&member.id, grant, now())).await
     }
 
     /// Suspends an agency, publishes, and waits until the broker goes by it.
@@ -224,7 +224,7 @@ impl Network {
     /// [`NetworkError`].
     pub async fn suspend(&self, agency: &str) -> Result<u64, NetworkError> {
         let member = self.member(agency)?;
-        self.administer(|authority| authority.suspend(&member.id)).await
+        self.administer(|authority| authority.suspend(&member.id, now())).await
     }
 
     /// Ends a suspension, publishes, and waits until the broker goes by it.
@@ -233,7 +233,7 @@ impl Network {
     /// [`NetworkError`].
     pub async fn reinstate(&self, agency: &str) -> Result<u64, NetworkError> {
         let member = self.member(agency)?;
-        self.administer(|authority| authority.reinstate(&member.id)).await
+        self.administer(|authority| authority.reinstate(&member.id, now())).await
     }
 
     /// Revokes an agency's certificate, publishes, and waits until the broker goes by it.

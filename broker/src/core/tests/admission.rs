@@ -126,7 +126,8 @@ fn an_originator_or_recipient_that_is_not_listed_is_unknown() {
 fn a_suspended_agency_neither_sends_nor_receives() {
     for name in ["ken/ncb", "fra/ncb"] {
         let mut exchange = three();
-        exchange.change(name).status = AgencyStatus::Suspended;
+        let since = exchange.start;
+        exchange.change(name).status = AgencyStatus::Suspended { since };
         let envelope = exchange.envelope("ken/ncb", &["fra/ncb"]);
         assert_eq!(judge(&exchange, &envelope), Err(RefusalCode::Suspended), "{name} is suspended");
     }

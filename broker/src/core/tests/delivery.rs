@@ -244,7 +244,8 @@ fn a_receipt_of_the_broker_is_delivered_and_an_unreadable_record_is_left_where_i
 fn a_suspended_recipient_gets_nothing_even_if_its_stream_is_still_there() {
     let mut desk = Desk::new(three());
     let envelope = desk.exchange.envelope("ken/ncb", &["fra/ncb"]);
-    desk.exchange.change("fra/ncb").status = AgencyStatus::Suspended;
+    let since = desk.exchange.start;
+    desk.exchange.change("fra/ncb").status = AgencyStatus::Suspended { since };
     desk.publish();
     let deliverable = desk.core.policy().deliverable(&agency("fra/ncb"), envelope.header(), desk.now);
     assert_eq!(deliverable, []);

@@ -57,7 +57,8 @@ fn a_second_greeting_is_malformed() {
 #[test]
 fn an_agency_that_is_not_listed_or_suspended_is_not_welcome() {
     let mut exchange = three();
-    exchange.change("tur/border").status = AgencyStatus::Suspended;
+    let since = exchange.start;
+    exchange.change("tur/border").status = AgencyStatus::Suspended { since };
     exchange.content.agencies.remove(&agency("fra/ncb"));
     let mut desk = Desk::new(exchange);
     let (unknown, suspended) = (desk.dial("fra/ncb"), desk.dial("tur/border"));
@@ -86,7 +87,8 @@ fn g03_an_agency_that_a_new_directory_suspends_loses_its_session() {
     let mut desk = Desk::new(three());
     let (france, turkey) = (desk.connect("fra/ncb"), desk.connect("tur/border"));
     desk.receive(france, 10);
-    desk.exchange.change("fra/ncb").status = AgencyStatus::Suspended;
+    let since = desk.exchange.start;
+    desk.exchange.change("fra/ncb").status = AgencyStatus::Suspended { since };
     desk.publish();
     assert_eq!(desk.closed.get(&france), Some(&Some(RefusalCode::Suspended)));
     assert_eq!(desk.closed.get(&turkey), None);
