@@ -28,7 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub const ROOT_LIFETIME: Duration = Duration::from_secs(7305 * DAY.as_secs());
 /// How long the issuing certificate counts: 5 years.
 pub const ISSUING_LIFETIME: Duration = Duration::from_secs(1826 * DAY.as_secs());
-/// How long a leaf counts: 90 days.
+/// How long a leaf counts unless told otherwise: 90 days.
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// How far before the authority's clock a certificate begins: its reader's clock may be behind by so much.
 pub const BACKDATING: Duration = Duration::from_secs(5 * 60);
@@ -175,10 +175,11 @@ impl Ca {
         identity: &SpiffeId,
         key: &VerifyingKey,
         serial: Serial,
+        lifetime: Duration,
         now: Timestamp,
     ) -> Result<Certificate, SignError> {
         self.check_clock(now)?;
-        let period = Period::new(now, LEAF_LIFETIME, Some(self.certificate.period));
+        let period = Period::new(now, lifetime, Some(self.certificate.period));
         let (name, usage) = match &identity.role {
             Role::Agency(agency) => (agency.to_string(), ExtendedKeyUsagePurpose::ClientAuth),
             Role::Broker(broker) => (broker.to_string(), ExtendedKeyUsagePurpose::ServerAuth),

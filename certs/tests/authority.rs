@@ -261,7 +261,7 @@ fn every_publication_bears_a_higher_version_and_says_until_when_it_counts() {
     let Founded { mut authority, now, temp, .. } = Founded::new();
     let out = temp.path().join("published");
     let first = authority.publish(&out, now).unwrap();
-    authority.set_validity(Validity { directory: 2 * DAY, crls: 3 * DAY });
+    authority.set_validity(Validity { directory: 2 * DAY, crls: 3 * DAY, ..Validity::default() });
     let second = authority.publish(&out, now).unwrap();
     assert_eq!((first.version, second.version), (1, 2));
     assert!(second.crl_number > first.crl_number);

@@ -142,7 +142,7 @@ impl Authority {
         self.check_place(asked, profile)?;
         let mut next = self.state.clone();
         let serial = next.fresh_serial();
-        let leaf = self.issuing.leaf(&identity, &tls_key, serial, now)?;
+        let leaf = self.issuing.leaf(&identity, &tls_key, serial, self.validity.leaf, now)?;
         next.note_certificate(serial, &identity, leaf.period, now);
         let record = AgencyRecord {
             standing: Standing::Active,
@@ -231,7 +231,7 @@ impl Authority {
         let serial = next.fresh_serial();
         let identity = member::identity(&next.trust_domain, &Role::Agency(agency.clone()));
         let record = next.agencies.get_mut(agency).ok_or_else(|| EnrolError::Unknown(agency.clone()))?;
-        let leaf = self.issuing.leaf(&identity, &record.tls_key.0, serial, now)?;
+        let leaf = self.issuing.leaf(&identity, &record.tls_key.0, serial, self.validity.leaf, now)?;
         record.serial = serial;
         record.certificate = Hex(leaf.der.to_vec());
         record.signing_key.extend(now);

@@ -38,7 +38,7 @@ use crate::keys::{Keys, KeysError};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
 use crate::state::{self, Hex, State, StateError, Stored};
-use crate::x509::{Ca, SignError};
+use crate::x509::{Ca, LEAF_LIFETIME, SignError};
 
 /// Why an authority was not founded or opened. The folder is as it was.
 #[derive(Debug, Error)]
@@ -86,20 +86,23 @@ pub struct Founding {
     pub policy: PolicyId,
 }
 
-/// How long what is published counts.
+/// How long what leaves the authority counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The directory, from `issued_at` to `expires_at`.
     pub directory: Duration,
     /// Revocation lists, from `thisUpdate` to `nextUpdate`.
     pub crls: Duration,
+    /// The certificates of nodes; none outlives its issuer.
+    pub leaf: Duration,
 }
 
 impl Default for Validity {
-    /// 30 days each: as long as an authority may be away before the exchange stands still (G12).
+    /// 30 days for what is published: as long as an authority may be away before the exchange stands still (G12).
+    /// 90 days for certificates.
     fn default() -> Self {
         let month = Duration::from_secs(30 * 24 * 60 * 60);
-        Self { directory: month, crls: month }
+        Self { directory: month, crls: month, leaf: LEAF_LIFETIME }
     }
 }
 
@@ -217,7 +220,7 @@ impl Authority {
         Ok(Self { folder, directory_key: directory, root, issuing, state, validity, _lock: lock })
     }
 
-    /// How long what is published from now on counts. It is not remembered in the folder.
+    /// How long what is issued and published from now on counts. It is not remembered in the folder.
     pub fn set_validity(&mut self, validity: Validity) {
         self.validity = validity;
     }

@@ -11,7 +11,7 @@ use valise_proto::label::PolicyId;
 
 use super::enrol::PEM_BYTES_MAX;
 use super::{Common, Ended, Outcome, ValidityArgs, ask, now, render};
-use crate::authority::{self, Authority, Founding, TLS_KEY_FILE};
+use crate::authority::{self, Authority, Founding, TLS_KEY_FILE, Validity};
 use crate::files;
 use crate::folder::Folder;
 use crate::state::RevocationReason;
@@ -36,13 +36,20 @@ pub(super) fn init(common: &Common, trust_domain: TrustDomain, policy: PolicyId)
     Ok(())
 }
 
+/// Where a broker's kit goes and how long it counts.
+pub(super) struct Kit<'a> {
+    pub(super) out: &'a Path,
+    pub(super) replace: bool,
+    pub(super) validity: Validity,
+}
+
 pub(super) fn issue_broker(
     common: &Common,
     name: &BrokerName,
     endpoints: Vec<String>,
-    out: &Path,
-    replace: bool,
+    kit: &Kit<'_>,
 ) -> Outcome {
+    let Kit { out, replace, validity } = *kit;
     common.register()?;
     let key = out.join(TLS_KEY_FILE);
     if key.exists() && !replace {
@@ -54,6 +61,7 @@ pub(super) fn issue_broker(
     files::make_private(out)?;
     files::check_writable(out)?;
     let mut authority = common.open()?;
+    authority.set_validity(validity);
     let kit = authority.issue_broker(name, endpoints, now())?;
     let written = kit.write(out)?;
     if common.json {

@@ -7,7 +7,8 @@ use valise_proto::enrolment::{ENROLMENT_BYTES_MAX, SignedEnrolmentBundle, Signed
 use valise_proto::id::AgencyId;
 
 use super::ask::{self, Compared};
-use super::{Common, Ended, Outcome, ValidityArgs, commands, now, render};
+use super::{Common, Ended, LeafArgs, Outcome, ValidityArgs, commands, now, render};
+use crate::authority::Validity;
 use crate::files::{self, PLAIN_FILE};
 use crate::profile::{Classes, Draft, PROFILE_BYTES_MAX, Profile, ProfileError};
 
@@ -35,6 +36,8 @@ pub(super) struct EnrolArgs {
     options: ProfileArgs,
     #[command(flatten)]
     validity: ValidityArgs,
+    #[command(flatten)]
+    leaf: LeafArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -109,7 +112,7 @@ fn mistakes(error: ProfileError) -> Ended {
 }
 
 pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
-    let EnrolArgs { request, out, fingerprint, accept_fingerprint, profile, options, validity } = args;
+    let EnrolArgs { request, out, fingerprint, accept_fingerprint, profile, options, validity, leaf } = args;
     common.register()?;
     // Before anybody takes up the telephone: can this become an enrolment at all?
     let profile = profile_of(profile.as_deref(), options)?;
@@ -127,7 +130,7 @@ pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
     };
     ask::compare(&compared, &signed.fingerprint())?;
     let mut authority = common.open()?;
-    authority.set_validity(validity.validity());
+    authority.set_validity(validity.with_leaf(&leaf));
     let bundle = authority.enrol(&signed, &profile, now())?;
     written(common, &bundle, &out, "Enrolled")
 }
@@ -138,10 +141,10 @@ fn read_request(path: &Path) -> Result<SignedEnrolmentRequest, Ended> {
     Ok(SignedEnrolmentRequest::from_pem(&text).map_err(told)?)
 }
 
-pub(super) fn bundle(common: &Common, agency: &AgencyId, out: &Path, validity: &ValidityArgs) -> Outcome {
+pub(super) fn bundle(common: &Common, agency: &AgencyId, out: &Path, validity: Validity) -> Outcome {
     files::check_writable(out.parent().unwrap_or(Path::new(".")))?;
     let mut authority = common.open()?;
-    authority.set_validity(validity.validity());
+    authority.set_validity(validity);
     let bundle = authority.bundle(agency, now())?;
     written(common, &bundle, out, "A fresh bundle for")
 }

@@ -74,6 +74,8 @@ enum Command {
         out: PathBuf,
         #[command(flatten)]
         validity: ValidityArgs,
+        #[command(flatten)]
+        leaf: LeafArgs,
     },
     /// Sign a new directory and new revocation lists, and write what every node must hold
     Publish {
@@ -144,6 +146,8 @@ enum BrokerCommand {
         /// Put the new keys in place of those that are in the folder
         #[arg(long)]
         replace: bool,
+        #[command(flatten)]
+        leaf: LeafArgs,
     },
     /// List a broker with other endpoints
     Endpoints {
@@ -178,11 +182,33 @@ struct ValidityArgs {
     crl_valid_days: u64,
 }
 
+#[derive(Clone, Debug, Args)]
+struct LeafArgs {
+    /// Days until the certificate runs out; nodes ask for the next one from two thirds of them on
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=397))]
+    leaf_days: u64,
+}
+
 impl ValidityArgs {
     fn validity(&self) -> Validity {
-        let days = |days: u64| Duration::from_secs(days.saturating_mul(24 * 60 * 60));
-        Validity { directory: days(self.valid_days), crls: days(self.crl_valid_days) }
+        let (directory, crls) = (days(self.valid_days), days(self.crl_valid_days));
+        Validity { directory, crls, ..Validity::default() }
     }
+
+    /// The same, with the lifetime of certificates that a command issues.
+    fn with_leaf(&self, leaf: &LeafArgs) -> Validity {
+        Validity { leaf: days(leaf.leaf_days), ..self.validity() }
+    }
+}
+
+impl LeafArgs {
+    fn validity(&self) -> Validity {
+        Validity { leaf: days(self.leaf_days), ..Validity::default() }
+    }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days.saturating_mul(24 * 60 * 60))
 }
 
 /// How a command ended, where not well.
@@ -239,14 +265,17 @@ fn run(cli: Cli) -> Outcome {
     let Cli { common, command } = cli;
     match command {
         Command::Init { trust_domain, policy } => commands::init(&common, trust_domain, policy),
-        Command::Broker(BrokerCommand::Issue { name, endpoints, out, replace }) => {
-            commands::issue_broker(&common, &name, endpoints, &out, replace)
+        Command::Broker(BrokerCommand::Issue { name, endpoints, out, replace, leaf }) => {
+            let kit = commands::Kit { out: &out, replace, validity: leaf.validity() };
+            commands::issue_broker(&common, &name, endpoints, &kit)
         }
         Command::Broker(BrokerCommand::Endpoints { name, endpoints }) => {
             commands::set_endpoints(&common, &name, endpoints)
         }
         Command::Enrol(args) => enrol::enrol(&common, *args),
-        Command::Bundle { agency, out, validity } => enrol::bundle(&common, &agency, &out, &validity),
+        Command::Bundle { agency, out, validity, leaf } => {
+            enrol::bundle(&common, &agency, &out, validity.with_leaf(&leaf))
+        }
         Command::Publish { out, validity } => commands::publish(&common, &out, &validity),
         Command::List => commands::list(&common),
         Command::Show { member } => commands::show(&common, &member),
