@@ -378,3 +378,20 @@ async fn a_network_that_is_dropped_leaves_nothing_behind() -> Outcome {
     .await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn the_command_and_the_library_take_turns_at_the_authority() -> Outcome {
+    let net = Network::builder().agency("fra/ncb").agency("ken/ncb").start().await?;
+    let listed = net.ca(&["list", "--json"]).await?.json()?;
+    assert_eq!(listed["members"].as_array().map(Vec::len), Some(3), "{listed}");
+    let suspended = net.ca(&["suspend", "ken/ncb", "--json"]).await?;
+    assert_eq!(suspended.code, Some(0), "{suspended:?}");
+    let version = net.publish().await?;
+    net.agency("fra/ncb").expect_directory(version).await?;
+    let ken = net.directory()?.agency(net.agency("ken/ncb").id()?).map(|entry| entry.status.is_active());
+    assert_eq!(ken, Some(false));
+    let again = net.ca(&["suspend", "ken/ncb"]).await?;
+    assert_eq!(again.code, Some(1), "{again:?}");
+    net.stop().await;
+    Ok(())
+}

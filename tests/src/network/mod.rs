@@ -1,6 +1,7 @@
 //! A whole exchange: an authority, a broker, agencies, and what stands between them.
 
 mod agency;
+mod authority;
 mod binaries;
 mod broker;
 mod error;
@@ -8,9 +9,8 @@ mod process;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -18,17 +18,19 @@ use valise_agent::config::Config;
 use valise_agent::enrol;
 use valise_agent::folder::Folder;
 use valise_certs::authority::DIRECTORY_FILE;
-use valise_certs::{Authority, Founding, Passphrase, Profile, RevocationReason};
+use valise_certs::{Authority, Profile, RevocationReason};
 use valise_proto::directory::Directory;
-use valise_proto::id::{AgencyId, BrokerName, NoticeId, Role, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId, Role, Timestamp};
 use valise_proto::label::Classification;
 
 use self::agency::Member;
+use self::authority::Office;
 use self::spec::Mode;
 use crate::DEADLINE;
 use crate::relay::Relay;
 
 pub use agency::{Agency, is_unknown};
+pub use authority::Ran;
 pub use binaries::{BINARIES_ENV, binary};
 pub use broker::BrokerControl;
 pub use error::NetworkError;
@@ -40,8 +42,6 @@ pub const TRUST_DOMAIN: &str = "exchange.example";
 pub const POLICY: &str = "EXCHANGE-EXAMPLE";
 /// The name of its broker.
 pub const BROKER: &str = "b1";
-/// The passphrase of its authority, which lives as long as the test.
-const PASSPHRASE: &str = "correct horse battery staple";
 
 /// A notice that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl NetworkBuilder {
             tempfile::Builder::new().prefix("valise-").tempdir().map_err(NetworkError::io("a new folder"))?;
         let broker_folder = temp.path().join("broker");
         let patience = self.patience.unwrap_or(DEADLINE);
-        let mut authority = found(temp.path(), &broker_folder)?;
+        let office = Office::found(temp.path(), &broker_folder)?;
         let mut members = BTreeMap::new();
         let mut states = BTreeSet::new();
         let relay_target = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
@@ -142,7 +142,7 @@ impl NetworkBuilder {
             let id: AgencyId = spec.id.parse().map_err(NetworkError::value)?;
             let first = states.insert(id.state());
             let folder = Folder::new(temp.path().join(spec.id.replace('/', "-")));
-            enrol_agency(&mut authority, &folder, &id, &spec.profile(first)?)?;
+            enrol_agency(&office, &folder, &id, &spec.profile(first)?)?;
             let relay =
                 Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
             let config = configure(&folder, &relay)?;
@@ -158,7 +158,7 @@ impl NetworkBuilder {
             node: tokio::sync::Mutex::default(),
             relays: Mutex::new(members.values().map(Arc::downgrade).collect()),
         };
-        let network = Network { authority: Mutex::new(authority), broker, members, temp };
+        let network = Network { office, broker, members, temp };
         network.publish_files()?;
         network.broker.start().await?;
         for spec in self.agencies.iter().filter(|spec| spec.running) {
@@ -176,7 +176,7 @@ impl NetworkBuilder {
 /// [`Network::stop`].
 #[derive(Debug)]
 pub struct Network {
-    authority: Mutex<Authority>,
+    office: Office,
     broker: BrokerControl,
     members: BTreeMap<String, Arc<Member>>,
     temp: TempDir,
@@ -256,8 +256,22 @@ impl Network {
     }
 
     /// The authority itself, for what has no call here. What it decides counts from the next [`Network::publish`].
-    pub fn with_authority<T>(&self, act: impl FnOnce(&mut Authority) -> T) -> T {
-        act(&mut self.authority())
+    ///
+    /// # Errors
+    /// [`NetworkError::Authority`] with what `act` says.
+    pub fn with_authority<T, E: std::fmt::Display>(
+        &self,
+        act: impl FnOnce(&mut Authority) -> Result<T, E>,
+    ) -> Result<T, NetworkError> {
+        self.office.with(act)?.map_err(NetworkError::authority)
+    }
+
+    /// Runs `valise-ca` on the authority's folder, as an administrator does; folder and passphrase are given.
+    ///
+    /// # Errors
+    /// [`NetworkError`] where it cannot be run; how it ended is for the caller to look at.
+    pub async fn ca(&self, arguments: &[&str]) -> Result<Ran, NetworkError> {
+        self.office.run(arguments).await
     }
 
     /// A second authority, from a copy of the first one's folder as it is now: a backup that somebody restored. What
@@ -266,15 +280,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`].
     pub fn fork_authority(&self) -> Result<Authority, NetworkError> {
-        let (original, copy) = (self.temp.path().join("ca"), self.temp.path().join("ca-fork"));
-        // Nothing is being written meanwhile.
-        let _quiet = self.authority();
-        std::fs::DirBuilder::new().mode(0o700).create(&copy).map_err(NetworkError::io(&copy))?;
-        for file in files_below(&original)? {
-            let to = copy.join(file.file_name().unwrap_or_default());
-            std::fs::copy(&file, &to).map_err(NetworkError::io(&to))?;
-        }
-        Authority::open(&copy, &passphrase()?).map_err(NetworkError::authority)
+        self.office.fork()
     }
 
     /// The directory that was published last.
@@ -284,7 +290,8 @@ impl Network {
     pub fn directory(&self) -> Result<Directory, NetworkError> {
         let path = self.broker.publication().join(DIRECTORY_FILE);
         let bytes = std::fs::read(&path).map_err(NetworkError::io(&path))?;
-        Directory::verify(bytes.into(), &self.authority().trust()).map_err(NetworkError::authority)
+        Directory::verify(bytes.into(), &self.office.with(|authority| authority.trust())?)
+            .map_err(NetworkError::authority)
     }
 
     /// Lets the authority change something, then publishes. Returns the directory's version.
@@ -292,7 +299,7 @@ impl Network {
         &self,
         change: impl FnOnce(&mut Authority) -> Result<(), E>,
     ) -> Result<u64, NetworkError> {
-        change(&mut self.authority()).map_err(NetworkError::authority)?;
+        self.with_authority(change)?;
         self.publish().await
     }
 
@@ -301,14 +308,9 @@ impl Network {
         member.ok_or_else(|| NetworkError::NoSuchAgency(agency.to_owned()))
     }
 
-    fn authority(&self) -> std::sync::MutexGuard<'_, Authority> {
-        self.authority.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn publish_files(&self) -> Result<u64, NetworkError> {
-        let published =
-            self.authority().publish(&self.broker.publication(), now()).map_err(NetworkError::authority)?;
-        Ok(published.version)
+        let published = |authority: &mut Authority| authority.publish(&self.broker.publication(), now());
+        Ok(self.with_authority(published)?.version)
     }
 
     /// Stops everyone in order.
@@ -324,36 +326,17 @@ impl Network {
     }
 }
 
-/// Founds the authority and issues the broker's keys and certificate.
-fn found(folder: &Path, broker: &Path) -> Result<Authority, NetworkError> {
-    let founding = Founding {
-        trust_domain: TRUST_DOMAIN.parse().map_err(NetworkError::value)?,
-        policy: POLICY.parse().map_err(NetworkError::value)?,
-    };
-    let authority = Authority::init(&folder.join("ca"), &founding, &passphrase()?, now());
-    let mut authority = authority.map_err(NetworkError::authority)?;
-    let name: BrokerName = BROKER.parse().map_err(NetworkError::value)?;
-    // Agencies are told of their relay instead.
-    let endpoints = vec!["127.0.0.1:4433".to_owned()];
-    let kit = authority.issue_broker(&name, endpoints, now()).map_err(NetworkError::authority)?;
-    kit.write(&broker.join("keys")).map_err(NetworkError::authority)?;
-    Ok(authority)
-}
-
-fn passphrase() -> Result<Passphrase, NetworkError> {
-    Passphrase::new(PASSPHRASE).map_err(NetworkError::authority)
-}
-
 /// What otherwise passes by hand: request, bundle, and both fingerprints compared.
 fn enrol_agency(
-    authority: &mut Authority,
+    office: &Office,
     folder: &Folder,
     id: &AgencyId,
     profile: &Profile,
 ) -> Result<(), NetworkError> {
     let trust_domain = TRUST_DOMAIN.parse().map_err(NetworkError::value)?;
     let request = enrol::init(folder, trust_domain, id.clone(), now())?;
-    let bundle = authority.enrol(&request, profile, now()).map_err(NetworkError::authority)?;
+    let bundle = office.with(|authority| authority.enrol(&request, profile, now()))?;
+    let bundle = bundle.map_err(NetworkError::authority)?;
     enrol::join(folder, &bundle, now())?;
     Ok(())
 }
