@@ -46,6 +46,42 @@ impl Folder {
         self.0.join("keys")
     }
 
+    /// Keys that were made to follow those in use.
+    #[must_use]
+    pub fn next_keys(&self) -> PathBuf {
+        self.keys().join("next")
+    }
+
+    /// Sealing keys of former times.
+    #[must_use]
+    pub fn former_keys(&self) -> PathBuf {
+        self.keys().join("former")
+    }
+
+    /// A certificate chain for the TLS key that is to follow. While it is there, the exchange of both is under way.
+    #[must_use]
+    pub fn next_certificates(&self) -> PathBuf {
+        self.next_keys().join("tls.crt")
+    }
+
+    /// The renewal request that waits for an answer.
+    #[must_use]
+    pub fn renewal(&self) -> PathBuf {
+        self.0.join("renewal-request.pem")
+    }
+
+    /// What became of the renewal request.
+    #[must_use]
+    pub fn renewal_state(&self) -> PathBuf {
+        self.0.join("renewal.json")
+    }
+
+    /// What was carried here by hand and is to be installed.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.0.join("incoming")
+    }
+
     /// What the agency asked the authority to enrol.
     #[must_use]
     pub fn request(&self) -> PathBuf {
