@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::{Node, PASSPHRASE, ca, mode, passphrase, snapshot, text};
 use valise_certs::Authority;
@@ -275,4 +275,32 @@ fn a_kit_is_not_written_over_another_unless_that_is_wanted() {
 #[test]
 fn completions_are_printed() {
     assert!(text(&ca(&["completions", "bash"]).stdout).contains("valise-ca"));
+}
+
+#[test]
+fn every_command_has_its_page() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("man1");
+    let told = text(&ca(&["man", "--out", out.to_str().unwrap()]).stdout);
+    assert!(told.contains("pages written to"), "{told}");
+    for page in ["valise-ca.1", "valise-ca-enrol.1", "valise-ca-broker-issue.1", "valise-ca-publish.1"] {
+        let text = fs::read_to_string(out.join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error_and_no_panic() {
+    for args in [&["completions", "bash"][..], &["--json", "completions", "zsh"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_valise-ca"));
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.args(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains("panicked"), "{args:?}: {}", text(&output.stderr));
+    }
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_valise-ca"));
+    let output = command.args(["completions", "bash"]).stdout(full).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(told.contains("standard output: cannot write"), "{told}");
 }

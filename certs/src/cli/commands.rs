@@ -12,7 +12,7 @@ use valise_proto::label::PolicyId;
 use super::enrol::PEM_BYTES_MAX;
 use super::{Common, Ended, Outcome, ValidityArgs, ask, now, render};
 use crate::authority::{self, Authority, Founding, TLS_KEY_FILE, Validity};
-use crate::files;
+use crate::files::{self, PLAIN_FILE};
 use crate::folder::Folder;
 use crate::state::RevocationReason;
 
@@ -26,13 +26,11 @@ pub(super) fn init(common: &Common, trust_domain: TrustDomain, policy: PolicyId)
     if common.json {
         return render::json(&view);
     }
-    println!("Authority of {} founded in {}", view.trust_domain, dir.display());
-    print!("{}", render::authority(&view));
-    println!();
-    println!(
-        "Keep a copy of the folder and, elsewhere, of the passphrase: without either the exchange ends."
-    );
-    println!("Next: valise-ca broker issue NAME --dir {} --endpoint HOST:PORT --out DIR", dir.display());
+    say!("Authority of {} founded in {}", view.trust_domain, dir.display())?;
+    tell!("{}", render::authority(&view))?;
+    say!("")?;
+    say!("Keep a copy of the folder and, elsewhere, of the passphrase: without either the exchange ends.")?;
+    say!("Next: valise-ca broker issue NAME --dir {} --endpoint HOST:PORT --out DIR", dir.display())?;
     Ok(())
 }
 
@@ -72,13 +70,13 @@ pub(super) fn issue_broker(
             "files": written,
         }));
     }
-    println!("Broker {name} issued; its certificate counts until {}.", kit.not_after);
+    say!("Broker {name} issued; its certificate counts until {}.", kit.not_after)?;
     for path in written {
-        println!("  {}", path.display());
+        say!("  {}", path.display())?;
     }
-    println!(
+    say!(
         "tls.key and receipt.key are secret and not encrypted: carry them to the broker's machine and keep no copy."
-    );
+    )?;
     from_next_publication(common)
 }
 
@@ -95,12 +93,12 @@ pub(super) fn publish(common: &Common, out: &Path, validity: &ValidityArgs) -> O
     if common.json {
         return render::json(&published);
     }
-    println!("Directory version {}, valid until {}.", published.version, published.expires_at);
-    println!("Revocation lists number {}, valid until {}.", published.crl_number, published.crls_next_update);
+    say!("Directory version {}, valid until {}.", published.version, published.expires_at)?;
+    say!("Revocation lists number {}, valid until {}.", published.crl_number, published.crls_next_update)?;
     for path in &published.files {
-        println!("  {}", path.display());
+        say!("  {}", path.display())?;
     }
-    println!("Fingerprint of trust.pem: {}", published.trust_fingerprint);
+    say!("Fingerprint of trust.pem: {}", published.trust_fingerprint)?;
     Ok(())
 }
 
@@ -110,9 +108,9 @@ pub(super) fn list(common: &Common) -> Outcome {
     if common.json {
         return render::json(&serde_json::json!({ "authority": authority, "members": members }));
     }
-    print!("{}", render::authority(&authority));
-    println!();
-    print!("{}", render::members(&members));
+    tell!("{}", render::authority(&authority))?;
+    say!("")?;
+    tell!("{}", render::members(&members))?;
     Ok(())
 }
 
@@ -121,7 +119,7 @@ pub(super) fn show(common: &Common, member: &Role) -> Outcome {
     if common.json {
         return render::json(&view);
     }
-    print!("{}", render::member(&view));
+    tell!("{}", render::member(&view))?;
     Ok(())
 }
 
@@ -149,16 +147,16 @@ pub(super) fn changed(common: &Common, authority: &Authority, member: &Role) -> 
     if common.json {
         return render::json(&view);
     }
-    print!("{}", render::member(&view));
-    println!();
+    tell!("{}", render::member(&view))?;
+    say!("")?;
     from_next_publication(common)
 }
 
 pub(super) fn from_next_publication(common: &Common) -> Outcome {
-    println!(
+    say!(
         "The nodes learn of it from the next publication: valise-ca publish --dir {} --out DIR",
         common.dir()?.display()
-    );
+    )?;
     Ok(())
 }
 
@@ -171,8 +169,32 @@ pub(super) fn fingerprint(common: &Common, file: Option<&Path>) -> Outcome {
     if common.json {
         return render::json(&serde_json::json!({ "what": what, "fingerprint": fingerprint }));
     }
-    println!("{fingerprint}");
+    say!("{fingerprint}")?;
     Ok(())
+}
+
+/// Writes a page for the tool and one for each of its commands.
+pub(super) fn man(common: &Common, tool: clap::Command, out: &Path) -> Outcome {
+    files::make_folder(out)?;
+    files::check_writable(out)?;
+    let mut tool = tool.disable_help_subcommand(true);
+    tool.build();
+    let mut written = Vec::new();
+    let mut waiting = vec![tool];
+    while let Some(command) = waiting.pop() {
+        waiting.extend(command.get_subcommands().filter(|below| !below.is_hide_set()).cloned());
+        let page = clap_mangen::Man::new(command);
+        let path = out.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        files::replace(&path, &text, PLAIN_FILE)?;
+        written.push(path);
+    }
+    written.sort();
+    if common.json {
+        return render::json(&serde_json::json!({ "files": written }));
+    }
+    say!("{} pages written to {}", written.len(), out.display())
 }
 
 fn fingerprint_of(text: &str) -> Result<(&'static str, String), anyhow::Error> {

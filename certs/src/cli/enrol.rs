@@ -119,9 +119,9 @@ pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
     let signed = read_request(&request)?;
     files::check_writable(out.parent().unwrap_or(Path::new(".")))?;
     if !common.json {
-        println!("Request of:  {} ({})", signed.request().agency, signed.request().trust_domain);
-        println!("Made at:     {}", signed.request().created_at);
-        println!("Fingerprint: {}", signed.fingerprint());
+        say!("Request of:  {} ({})", signed.request().agency, signed.request().trust_domain)?;
+        say!("Made at:     {}", signed.request().created_at)?;
+        say!("Fingerprint: {}", signed.fingerprint())?;
     }
     let compared = match fingerprint {
         Some(fingerprint) => Compared::With(fingerprint),
@@ -160,11 +160,11 @@ fn written(common: &Common, bundle: &SignedEnrolmentBundle, out: &Path, what: &s
             "fingerprint": bundle.fingerprint(),
         }));
     }
-    println!("{what} {identity}.");
-    println!("Bundle:      {}", out.display());
-    println!("Fingerprint: {}", bundle.fingerprint());
-    println!();
-    println!("Give the bundle to the agency and read its fingerprint to them by telephone.");
+    say!("{what} {identity}.")?;
+    say!("Bundle:      {}", out.display())?;
+    say!("Fingerprint: {}", bundle.fingerprint())?;
+    say!("")?;
+    say!("Give the bundle to the agency and read its fingerprint to them by telephone.")?;
     commands::from_next_publication(common)
 }
 

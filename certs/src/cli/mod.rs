@@ -2,11 +2,24 @@
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes.
 
+#![deny(clippy::print_stdout)] // `say!` reports what cannot be printed
+
+/// Prints a line. Where it cannot be printed (a full disk), that is an error like any other.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+/// Prints text that ends its lines itself.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::cli::print(format_args!($($words)*)) };
+}
+
 mod ask;
 mod commands;
 mod enrol;
 mod render;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -128,6 +141,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write a man page for each command
+    Man {
+        /// To this folder
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -241,7 +260,8 @@ pub fn main() -> ExitCode {
     };
     if json {
         let body = serde_json::json!({ "error": { "code": name, "message": sentence(&error) } });
-        println!("{body}");
+        // Where not even this can be printed, the exit code alone tells.
+        let _ = say!("{body}");
     } else {
         eprintln!("valise-ca: {}", sentence(&error));
     }
@@ -287,10 +307,24 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Fingerprint { file } => commands::fingerprint(&common, file.as_deref()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "valise-ca", &mut std::io::stdout());
-            Ok(())
+            // Not straight to standard output: a generator that cannot write stops the process.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "valise-ca", &mut script);
+            tell!("{}", String::from_utf8_lossy(&script))
         }
+        Command::Man { out } => commands::man(&common, Cli::command(), &out),
     }
+}
+
+/// Prints text on standard output, at once.
+fn print(words: std::fmt::Arguments<'_>) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    let printed = out.write_fmt(words).and_then(|()| out.flush());
+    printed.map_err(|error| {
+        Ended::Failed(anyhow::anyhow!(
+            "standard output: cannot write: {error}; `valise-ca audit show` tells what was done before"
+        ))
+    })
 }
 
 impl Common {

@@ -9,7 +9,7 @@ use crate::register::{AgencyView, AuthorityView, BrokerView, CertificateView, Me
 use crate::state::Standing;
 
 pub(super) fn json(value: &impl Serialize) -> Outcome {
-    println!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?);
+    say!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?)?;
     Ok(())
 }
 
