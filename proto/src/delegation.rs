@@ -13,7 +13,8 @@ use crate::crypto::{SigningKey, VerifyingKey, context};
 use crate::enrolment::Trust;
 use crate::id::{KeyId, Timestamp, TrustDomain};
 use crate::label::Ceiling;
-use crate::wire::{self, Signed, WireError};
+use crate::wire::limits::DELEGATION_BYTES_MAX;
+use crate::wire::{self, Signed, WireError, check_count};
 
 /// Why a delegation does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -78,6 +79,8 @@ impl SignedDelegation {
     /// # Errors
     /// [`WireError`].
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
+        // It is read before anybody's signature was checked, so its length bounds the memory it takes.
+        check_count("delegation", bytes.len(), DELEGATION_BYTES_MAX)?;
         let signed = Signed::decode(bytes)?;
         Ok(Self { delegation: wire::delegation::decode(signed.body.clone())?, signed })
     }

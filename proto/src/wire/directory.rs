@@ -8,7 +8,8 @@ use super::convert::{
     classification_from_pb, classification_to_pb, clearance_from_pb, clearance_to_pb, convert_set,
     kind_from_pb, kind_to_pb, parse, required, time_from_pb,
 };
-use super::{WireError, check_count, decode_body, pb, scan};
+use super::scan::{self, Bound};
+use super::{WireError, check_body_version, check_count, decode_body, pb};
 use crate::crypto::{KeyError, SealingPublicKey, VerifyingKey};
 use crate::delegation::SignedDelegation;
 use crate::directory::{
@@ -16,6 +17,30 @@ use crate::directory::{
     Function, KEYS_MAX, KeyEntry, Origination, TEXT_BYTES_MAX,
 };
 use crate::id::{KeyId, Timestamp};
+use crate::label::SET_ENTRIES_MAX;
+
+const AGENCIES: u32 = 7;
+const BROKERS: u32 = 8;
+const LISTS: [Bound; 2] = [
+    Bound { tag: AGENCIES, field: "directory.agencies", max: AGENCIES_MAX },
+    Bound { tag: BROKERS, field: "directory.brokers", max: BROKERS_MAX },
+];
+const CLEARANCE: u32 = 4;
+const AGENCY_LISTS: [Bound; 4] = [
+    // A second one would be joined to the first, lists and all.
+    Bound { tag: CLEARANCE, field: "agency.clearance", max: 1 },
+    Bound { tag: 5, field: "agency.origination", max: 1 },
+    Bound { tag: 7, field: "agency.signing_keys", max: KEYS_MAX },
+    Bound { tag: 8, field: "agency.sealing_keys", max: KEYS_MAX },
+];
+const CLEARANCE_LISTS: [Bound; 2] = [
+    Bound { tag: 3, field: "clearance.compartments", max: SET_ENTRIES_MAX },
+    Bound { tag: 4, field: "clearance.affiliations", max: SET_ENTRIES_MAX },
+];
+const BROKER_LISTS: [Bound; 2] = [
+    Bound { tag: 2, field: "broker.endpoints", max: ENDPOINTS_MAX },
+    Bound { tag: 3, field: "broker.receipt_keys", max: KEYS_MAX },
+];
 
 pub(crate) fn encode(content: &DirectoryContent) -> Bytes {
     super::encode(&pb::Directory {
@@ -34,14 +59,15 @@ pub(crate) fn encode(content: &DirectoryContent) -> Bytes {
 /// The delegation in an encoded directory; of several the last, as a decoder takes it.
 pub(crate) fn delegation_of(body: &Bytes) -> Result<SignedDelegation, WireError> {
     const DELEGATION: u32 = 9;
+    check_body_version("directory", body)?;
     let found = scan::inside(body, DELEGATION).last();
     SignedDelegation::decode(body.slice_ref(required("directory.delegation", found)?))
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<DirectoryContent, WireError> {
-    let message: pb::Directory = decode_body("directory", bytes, &[])?;
-    check_count("directory.agencies", message.agencies.len(), AGENCIES_MAX)?;
-    check_count("directory.brokers", message.brokers.len(), BROKERS_MAX)?;
+    check_body_version("directory", &bytes)?;
+    check_lists(&bytes)?;
+    let message: pb::Directory = decode_body("directory", bytes, &LISTS)?;
     let mut agencies = BTreeMap::new();
     for entry in message.agencies {
         let entry = agency_from_pb(entry)?;
@@ -66,6 +92,16 @@ pub(crate) fn decode(bytes: Bytes) -> Result<DirectoryContent, WireError> {
         brokers,
         delegation: SignedDelegation::decode(message.delegation)?,
     })
+}
+
+/// Counts what the entries hold before memory is taken for it: whoever signs directories is not trusted with a node's
+/// memory.
+fn check_lists(body: &[u8]) -> Result<(), WireError> {
+    for agency in scan::inside(body, AGENCIES) {
+        scan::check(agency, &AGENCY_LISTS)?;
+        scan::inside(agency, CLEARANCE).try_for_each(|clearance| scan::check(clearance, &CLEARANCE_LISTS))?;
+    }
+    scan::inside(body, BROKERS).try_for_each(|broker| scan::check(broker, &BROKER_LISTS))
 }
 
 fn agency_to_pb(entry: &AgencyEntry) -> pb::AgencyEntry {

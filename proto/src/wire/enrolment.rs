@@ -3,13 +3,26 @@
 use bytes::Bytes;
 
 use super::convert::{parse, required, time_from_pb};
-use super::{WireError, check_count, decode_body, decode_strict, pb};
+use super::scan::{self, Bound};
+use super::{WireError, check_body_version, check_count, decode_body, decode_strict, pb};
 use crate::crypto::{Sealed, SealingPublicKey, VerifyingKey};
 use crate::enrolment::{Challenge, ENROLMENT_BYTES_MAX, EnrolmentBundle, EnrolmentRequest, Trust};
 use crate::id::Digest;
 
-/// Most certificates in one chain, CRLs in one bundle, anchors or directory keys in one trust.
+/// Most certificates in one chain, CRLs in one bundle, anchors or root keys in one trust.
 const ENTRIES_MAX: usize = 16;
+
+const TRUST: u32 = 5;
+const BUNDLE_LISTS: [Bound; 3] = [
+    Bound { tag: 4, field: "bundle.chain", max: ENTRIES_MAX },
+    // A second one would be joined to the first, lists and all.
+    Bound { tag: TRUST, field: "bundle.trust", max: 1 },
+    Bound { tag: 7, field: "bundle.crls", max: ENTRIES_MAX },
+];
+const TRUST_LISTS: [Bound; 2] = [
+    Bound { tag: 2, field: "trust.anchors", max: ENTRIES_MAX },
+    Bound { tag: 3, field: "trust.root_keys", max: ENTRIES_MAX },
+];
 
 pub(crate) fn encode_request(request: &EnrolmentRequest) -> Bytes {
     super::encode(&pb::EnrolmentRequest {
@@ -55,9 +68,9 @@ pub(crate) fn encode_bundle(bundle: &EnrolmentBundle) -> Bytes {
 
 pub(crate) fn decode_bundle(bytes: Bytes) -> Result<EnrolmentBundle, WireError> {
     check_count("enrolment bundle", bytes.len(), ENROLMENT_BYTES_MAX)?;
-    let message: pb::EnrolmentBundle = decode_body("enrolment bundle", bytes, &[])?;
-    check_count("bundle.chain", message.chain.len(), ENTRIES_MAX)?;
-    check_count("bundle.crls", message.crls.len(), ENTRIES_MAX)?;
+    check_body_version("enrolment bundle", &bytes)?;
+    scan::inside(&bytes, TRUST).try_for_each(|trust| scan::check(trust, &TRUST_LISTS))?;
+    let message: pb::EnrolmentBundle = decode_body("enrolment bundle", bytes, &BUNDLE_LISTS)?;
     Ok(EnrolmentBundle {
         identity: parse("bundle.identity", &message.identity)?,
         request_digest: digest("bundle.request_digest", &message.request_digest)?,
@@ -81,6 +94,7 @@ pub(crate) fn encode_trust(trust: &Trust) -> Bytes {
 
 pub(crate) fn decode_trust(bytes: Bytes) -> Result<Trust, WireError> {
     check_count("trust", bytes.len(), ENROLMENT_BYTES_MAX)?;
+    scan::check(&bytes, &TRUST_LISTS)?;
     trust_from_pb(decode_strict("trust", bytes)?)
 }
 
@@ -93,8 +107,6 @@ fn trust_to_pb(trust: &Trust) -> pb::Trust {
 }
 
 fn trust_from_pb(message: pb::Trust) -> Result<Trust, WireError> {
-    check_count("trust.anchors", message.anchors.len(), ENTRIES_MAX)?;
-    check_count("trust.root_keys", message.root_keys.len(), ENTRIES_MAX)?;
     let read = |key: &Bytes| {
         VerifyingKey::from_bytes(key).map_err(|error| WireError::field("trust.root_keys", error))
     };

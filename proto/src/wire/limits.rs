@@ -54,5 +54,7 @@ pub const SUBMITTED_BYTES_MAX: usize = 4 * 1024;
 pub const ACK_CURSORS_MAX: usize = 1024;
 /// Encoded directory, in bytes.
 pub const DIRECTORY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Encoded signed delegation, in bytes: room for every name a ceiling may hold.
+pub const DELEGATION_BYTES_MAX: usize = 16 * 1024;
 /// Parts in one notice.
 pub const PARTS_MAX: usize = 256;

@@ -105,12 +105,16 @@ fn decode_body<M: Message + Default>(
     bytes: Bytes,
     bounds: &[scan::Bound],
 ) -> Result<M, WireError> {
-    let version = scan::number(&bytes, VERSION_TAG);
-    check_version(what, u32::try_from(version).unwrap_or(u32::MAX))?;
+    check_body_version(what, &bytes)?;
     scan::check(&bytes, bounds)?;
     let message = decode::<M>(what, bytes.clone())?;
     let canonical = Zeroizing::new(message.encode_to_vec());
     if canonical.as_slice() == bytes { Ok(message) } else { Err(WireError::Unknown { what }) }
+}
+
+/// Checks the version of a signed body, before anything else of it is looked at.
+fn check_body_version(what: &'static str, bytes: &[u8]) -> Result<(), WireError> {
+    check_version(what, u32::try_from(scan::number(bytes, VERSION_TAG)).unwrap_or(u32::MAX))
 }
 
 /// Decodes a message that must hold nothing this version does not know. It has no list of numbers, which could be

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::convert::time_from_pb;
 use super::limits::PARTS_MAX;
 use super::scan::{self, Bound, Value};
-use super::{WireError, check_count, decode_body, pb};
+use super::{WireError, check_body_version, check_count, decode_body, pb};
 use crate::id::{Digest, State, Timestamp};
 use crate::label::Label;
 use crate::notice::{
@@ -45,6 +45,7 @@ pub(crate) fn encode_receipt(receipt: &SignedReceipt) -> Zeroizing<Vec<u8>> {
 
 /// Reads a message `Parts`, all of whose parts have this label.
 pub(crate) fn decode(label: &Label, bytes: &[u8]) -> Result<(Option<Terms>, Vec<Part>), WireError> {
+    check_body_version("parts", bytes)?;
     check_lists(bytes)?;
     let message: pb::Parts = decode_body("parts", Bytes::copy_from_slice(bytes), &[])?;
     let parts: Vec<_> =
@@ -464,12 +465,12 @@ mod tests {
             decode(&label(), &empty_parts),
             Err(WireError::TooMany { field: "parts.parts", got: 257, .. })
         ));
-        // One person with half a million names.
+        // One person with half a million names, in a message of version 1.
         let names = [0x1a, 0].repeat(500_000);
         let mut person = vec![0x1a];
         prost::encoding::encode_varint(names.len() as u64, &mut person);
         person.extend(names);
-        let mut message = vec![0x1a];
+        let mut message = vec![0x08, 1, 0x1a];
         prost::encoding::encode_varint(person.len() as u64, &mut message);
         message.extend(person);
         assert!(matches!(
