@@ -19,6 +19,14 @@ pub const LOG_DEFAULT: &str = "info";
 pub const LIFETIME_DAYS_DEFAULT: u64 = 30;
 /// Most days a notice may wait at a broker (design: limits).
 pub const LIFETIME_DAYS_MAX: u64 = 366;
+/// Default of `freshness_grace_minutes`.
+pub const FRESHNESS_GRACE_MINUTES_DEFAULT: u64 = 0;
+/// Upper bound of `freshness_grace_minutes`: a week.
+pub const FRESHNESS_GRACE_MINUTES_MAX: u64 = 7 * 24 * 60;
+/// Default of `sealing_key_grace_days`.
+pub const SEALING_KEY_GRACE_DAYS_DEFAULT: u64 = 60;
+/// Upper bound of `sealing_key_grace_days`: no notice waits longer at a broker than [`LIFETIME_DAYS_MAX`].
+pub const SEALING_KEY_GRACE_DAYS_MAX: u64 = 2 * LIFETIME_DAYS_MAX;
 /// Default of `outbox_max`.
 pub const OUTBOX_DEFAULT: usize = 100_000;
 /// Upper bound of `outbox_max`.
@@ -61,6 +69,10 @@ pub struct Config {
     pub lifetime: Duration,
     /// Most notices that may wait to be submitted.
     pub outbox_max: usize,
+    /// How long a directory or revocation list is gone by beyond its end.
+    pub freshness_grace: Duration,
+    /// How long a former sealing key is kept once the authority no longer lists it.
+    pub sealing_key_grace: Duration,
 }
 
 /// What a file may say. Unknown keys are mistakes.
@@ -72,6 +84,8 @@ struct File {
     brokers: Option<toml::Value>,
     lifetime_days: Option<toml::Value>,
     outbox_max: Option<toml::Value>,
+    freshness_grace_minutes: Option<toml::Value>,
+    sealing_key_grace_days: Option<toml::Value>,
     #[serde(flatten)]
     unknown: BTreeMap<String, toml::Value>,
 }
@@ -87,7 +101,28 @@ impl Config {
             brokers: BTreeMap::new(),
             lifetime: days(LIFETIME_DAYS_DEFAULT),
             outbox_max: OUTBOX_DEFAULT,
+            freshness_grace: minutes(FRESHNESS_GRACE_MINUTES_DEFAULT),
+            sealing_key_grace: days(SEALING_KEY_GRACE_DAYS_DEFAULT),
         }
+    }
+
+    /// What is in order and may still surprise.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if self.sealing_key_grace < days(LIFETIME_DAYS_MAX) {
+            advice.push(format!(
+                "sealing_key_grace_days is {}: a notice may wait at a broker for up to {LIFETIME_DAYS_MAX} days, and one that was sealed to a former key and is fetched after its destruction cannot be opened",
+                self.sealing_key_grace.as_secs() / DAY_SECONDS
+            ));
+        }
+        if !self.freshness_grace.is_zero() {
+            advice.push(format!(
+                "freshness_grace_minutes is {}: for so long this node goes by a directory or revocation list that has run out, and may not know of a suspension or revocation",
+                self.freshness_grace.as_secs() / 60
+            ));
+        }
+        advice
     }
 
     /// The configuration of a data folder: its `agent.toml` where there is one, otherwise the defaults.
@@ -114,7 +149,7 @@ impl Config {
         let mut mistakes = Vec::new();
         for key in file.unknown.keys() {
             mistakes.push(format!(
-                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days or outbox_max"
+                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes or sealing_key_grace_days"
             ));
         }
         let relative_to = path.parent().unwrap_or(Path::new("."));
@@ -150,12 +185,28 @@ impl Config {
             let found = number("outbox_max", &value, range, &mut mistakes);
             config.outbox_max = found.and_then(|n| usize::try_from(n).ok()).unwrap_or(config.outbox_max);
         }
+        if let Some(value) = file.freshness_grace_minutes {
+            let found =
+                number("freshness_grace_minutes", &value, (0, FRESHNESS_GRACE_MINUTES_MAX), &mut mistakes);
+            config.freshness_grace = found.map_or(config.freshness_grace, minutes);
+        }
+        if let Some(value) = file.sealing_key_grace_days {
+            let found =
+                number("sealing_key_grace_days", &value, (0, SEALING_KEY_GRACE_DAYS_MAX), &mut mistakes);
+            config.sealing_key_grace = found.map_or(config.sealing_key_grace, days);
+        }
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
     }
 }
 
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes.saturating_mul(60))
+}
+
 fn days(days: u64) -> Duration {
-    Duration::from_secs(days.saturating_mul(24 * 60 * 60))
+    Duration::from_secs(days.saturating_mul(DAY_SECONDS))
 }
 
 fn check_socket(socket: &Path, mistakes: &mut Vec<String>) {
@@ -224,9 +275,20 @@ mod tests {
 
     #[test]
     fn all_mistakes_come_at_once() {
-        let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
+        let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\nfreshness_grace_minutes = -1\nsealing_key_grace_days = 1000\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
         let mistakes = parse(text).unwrap_err();
-        for key in ["colour", "data", "socket", "log", "lifetime_days", "outbox_max", "B1", "brokers.b2"] {
+        for key in [
+            "colour",
+            "data",
+            "socket",
+            "log",
+            "lifetime_days",
+            "outbox_max",
+            "freshness_grace_minutes",
+            "sealing_key_grace_days",
+            "B1",
+            "brokers.b2",
+        ] {
             assert!(
                 mistakes.iter().any(|sentence| sentence.contains(key)),
                 "{key} is not told: {mistakes:?}"
@@ -256,10 +318,12 @@ mod tests {
 
     #[test]
     fn every_setting_is_read() {
-        let config = parse("data='/d'\nsocket='s'\nlog='debug'\nlifetime_days=2\noutbox_max=9\n[brokers]\nb1=['h:1','[::1]:2']\n").unwrap();
+        let config = parse("data='/d'\nsocket='s'\nlog='debug'\nlifetime_days=2\noutbox_max=9\nfreshness_grace_minutes=3\nsealing_key_grace_days=4\n[brokers]\nb1=['h:1','[::1]:2']\n").unwrap();
         assert_eq!(config.socket, Path::new("/d/s"));
         assert_eq!(config.lifetime, Duration::from_secs(172_800));
         assert_eq!(config.outbox_max, 9);
+        assert_eq!(config.freshness_grace, Duration::from_secs(180));
+        assert_eq!(config.sealing_key_grace, Duration::from_secs(345_600));
         assert_eq!(config.brokers.values().next().unwrap(), &["h:1", "[::1]:2"]);
     }
 }

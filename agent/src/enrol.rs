@@ -20,7 +20,7 @@ use crate::folder::{self, FileError, Folder};
 use crate::vault::{Vault, VaultError};
 
 /// Longest PEM text of a request or bundle: base64 is a third longer than what it carries.
-const PEM_BYTES_MAX: usize = ENROLMENT_BYTES_MAX * 3 / 2;
+pub(crate) const PEM_BYTES_MAX: usize = ENROLMENT_BYTES_MAX * 3 / 2;
 
 /// Why an agency was not initialised or did not join. The data folder is as it was.
 #[derive(Debug, Error)]
@@ -90,7 +90,8 @@ pub fn init(
 ) -> Result<SignedEnrolmentRequest, EnrolError> {
     let unfinished = folder.keys().exists() && !folder.request().exists();
     let vault = if unfinished { Vault::open(folder)? } else { Vault::create(folder)? };
-    let csr = certificate_request(&vault, &SpiffeId::agency(trust_domain.clone(), agency.clone()))?;
+    let identity = SpiffeId::agency(trust_domain.clone(), agency.clone());
+    let csr = certificate_request(vault.tls_key_pem(), &identity)?;
     let request = EnrolmentRequest {
         trust_domain,
         agency,
@@ -109,8 +110,9 @@ fn sealing_public(vault: &Vault) -> Result<valise_proto::crypto::SealingPublicKe
     Ok(key.public().clone())
 }
 
-fn certificate_request(vault: &Vault, identity: &SpiffeId) -> Result<Bytes, EnrolError> {
-    let key = KeyPair::from_pem(vault.tls_key_pem())?;
+/// The PKCS#10 request of a TLS key for a certificate of `identity`, DER.
+pub(crate) fn certificate_request(tls_key_pem: &str, identity: &SpiffeId) -> Result<Bytes, rcgen::Error> {
+    let key = KeyPair::from_pem(tls_key_pem)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     let name = identity.as_agency().map_or_else(|| identity.to_string(), ToString::to_string);
@@ -151,9 +153,9 @@ pub fn join(
 ) -> Result<Directory, EnrolError> {
     let vault = Vault::open(folder)?;
     let request = request(folder)?;
-    for key in vault.sealing_keys().iter().take(1) {
-        signed.check_answers(&request, key)?;
-    }
+    // The challenge is sealed to the key that was enrolled, which may be one of former times by now.
+    let answers = vault.sealing_keys().iter().map(|key| signed.check_answers(&request, key));
+    answers.reduce(|before, this| before.or(this)).ok_or(EnrolmentError::OtherSealingKey)??;
     let bundle = signed.bundle();
     let held = held_trust(folder)?;
     if held.is_some_and(|held| held != bundle.trust) {
@@ -272,7 +274,8 @@ pub fn crls_pem(crls: &[Bytes]) -> String {
     armour_all(CRL_PEM_LABEL, crls)
 }
 
-fn chain_pem(chain: &[Bytes]) -> String {
+/// A certificate chain as PEM text.
+pub(crate) fn chain_pem(chain: &[Bytes]) -> String {
     armour_all("CERTIFICATE", chain)
 }
 

@@ -217,6 +217,18 @@ pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_then_rename(path, bytes, SECRET_FILE)
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`FileError`].
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FileError { action: "remove this file", path: path.to_owned(), reason: source }),
+    }
+}
+
 fn write_then_rename(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let refused = |source| FileError { action: "write this file", path: path.to_owned(), reason: source };
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
-use valise_proto::directory::{Directory, DirectoryError};
+use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, NoticeKind, OpenedPortion, VerifiedEnvelope};
 use valise_proto::id::Timestamp;
 use valise_proto::receipt::SignedReceipt;
@@ -18,7 +18,7 @@ use valise_proto::wire::session::Item;
 
 use crate::compose::content;
 use crate::core::{Arrival, CountedReceipt, Outgoing, Reason, Received, Seen, SetAside};
-use crate::node::office::{Office, Statement};
+use crate::node::office::{Office, Stale, Statement};
 use crate::store::{Kept, StoreError};
 
 /// What an examination led to.
@@ -35,7 +35,7 @@ pub enum Verdict {
 pub enum NotExamined {
     /// The directory held here is not to be acted upon.
     #[error("{0}")]
-    Directory(#[from] DirectoryError),
+    Directory(#[from] Stale),
     /// The store.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -48,7 +48,7 @@ pub enum NotExamined {
 pub fn examine(office: &Office, item: Item, last_try: bool) -> Result<Verdict, NotExamined> {
     let now = office.now();
     let directory = office.directory();
-    directory.check_fresh(now)?;
+    office.check_fresh(&directory, now)?;
     match item {
         Item::Receipt(receipt) => expiry(office, *receipt, &directory, now).map(Verdict::Arrival),
         Item::Envelope(envelope) => {

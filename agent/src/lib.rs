@@ -16,5 +16,6 @@ pub(crate) mod fixture;
 pub mod folder;
 pub mod incoming;
 pub mod node;
+pub mod renewal;
 pub mod store;
 pub mod vault;

@@ -3,14 +3,12 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use valise_proto::directory::DirectoryError;
-use valise_proto::envelope::OpenError;
 use valise_proto::id::NoticeId;
-use valise_proto::refusal::Refusal;
 
 use super::types::{ErrorBody, ErrorFacts};
 use crate::compose::{ComposeError, Mistake};
 use crate::core::NotQueued;
+use crate::node::showing::NotShown;
 use crate::node::{Gone, SendError};
 use crate::store::StoreError;
 
@@ -97,21 +95,17 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<DirectoryError> for ApiError {
-    fn from(error: DirectoryError) -> Self {
-        Self::internal(error)
-    }
-}
-
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        let message = format!("the stored notice does not verify and is not shown: {refusal}");
-        Self::new(StatusCode::CONFLICT, "NOT_VERIFIED", message)
-    }
-}
-
-impl From<OpenError> for ApiError {
-    fn from(error: OpenError) -> Self {
-        Self::new(StatusCode::CONFLICT, "CANNOT_OPEN", error)
+impl From<NotShown> for ApiError {
+    fn from(error: NotShown) -> Self {
+        let conflict = StatusCode::CONFLICT;
+        match error {
+            NotShown::Unknown(id) => Self::unknown_notice(&id),
+            NotShown::Store(error) => error.into(),
+            NotShown::Directory(_) | NotShown::NoDirectory => Self::internal(error),
+            NotShown::NotVerified(_) | NotShown::Withdrawn { .. } => {
+                Self::new(conflict, "NOT_VERIFIED", error)
+            }
+            NotShown::Open(_) | NotShown::Nothing => Self::new(conflict, "CANNOT_OPEN", error),
+        }
     }
 }

@@ -9,7 +9,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use valise_proto::directory::Directory;
 use valise_proto::envelope::OpenedPortion;
 use valise_proto::id::NoticeId;
 use valise_proto::receipt::OFFICER_BYTES_MAX;
@@ -26,6 +25,7 @@ use crate::compose::{Draft, Signed, content};
 use crate::core::Reading;
 use crate::node::Desk;
 use crate::node::office::{Office, Statement};
+use crate::node::showing;
 use crate::store::Sent;
 
 /// Most entries of a list.
@@ -159,19 +159,8 @@ fn officer_of(name: String) -> Result<String, ApiError> {
 }
 
 fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFacts>, Reading), ApiError> {
-    let (store, now) = (office.store(), office.now());
-    let received = store.received(&id)?.ok_or_else(|| ApiError::unknown_notice(&id))?;
-    let envelope = store.envelope(&id)?.ok_or_else(|| ApiError::unknown_notice(&id))?;
-    // The directory of the day it arrived: its originator may have left the exchange since.
-    let bytes = store.directory(received.record.directory_version)?;
-    let bytes = bytes.ok_or_else(|| ApiError::internal("the directory it was verified under is missing"))?;
-    let directory = Directory::verify(bytes, office.trust())?;
-    let verified = envelope.verify_delivered(&directory, office.agency())?;
-    let opened = verified.open(office.agency(), office.vault().sealing_keys())?;
-    if opened.is_empty() {
-        let message = "none of its portions opens with the keys held here; nobody is shown anything";
-        return Err(ApiError::new(StatusCode::CONFLICT, "CANNOT_OPEN", message));
-    }
+    let now = office.now();
+    let (verified, opened) = showing::open(office, &id)?;
     let portions = opened.iter().map(|portion| portion.index).collect();
     let opened = opened.iter().map(opened_facts).collect::<Result<_, _>>()?;
     let envelope = verified.envelope();

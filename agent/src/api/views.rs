@@ -203,7 +203,7 @@ pub(super) fn connection_facts(link: LinkState) -> ConnectionFacts {
             since: Some(since),
             reason: None,
         },
-        LinkState::Down { reason } => ConnectionFacts {
+        LinkState::Down { reason, .. } => ConnectionFacts {
             connected: false,
             broker: None,
             endpoint: None,

@@ -36,7 +36,7 @@ pub struct Addressed {
 
 pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
     let directory = office.directory();
-    directory.check_fresh(now)?;
+    office.check_fresh(&directory, now)?;
     let Draft { content, json } = draft;
     let portions = content.portions();
     check_origination(office.agency(), &directory, &content, &portions)?;

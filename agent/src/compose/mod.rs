@@ -11,7 +11,7 @@ pub mod preview;
 use std::sync::Arc;
 
 use thiserror::Error;
-use valise_proto::directory::{Directory, DirectoryError};
+use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, HeaderDraft, NoticeKind, SealError, SealFor, seal};
 use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::label::Classification;
@@ -22,7 +22,7 @@ pub use content::Mistake;
 
 use crate::clock::{new_notice_id, randomness};
 use crate::core::{Draft as DraftBytes, Outgoing};
-use crate::node::office::Office;
+use crate::node::office::{Office, Stale};
 
 /// Why a notice was not composed. Nothing was stored or sent.
 #[derive(Debug, Error)]
@@ -32,9 +32,9 @@ pub enum ComposeError {
     Mistakes(Vec<Mistake>),
     /// The directory is not to be acted upon.
     #[error(
-        "{0}; start the node with a connection to a broker, or have the authority send a new bundle and run `valise-agent join`"
+        "{0}; start the node with a connection to a broker, or carry the authority's newest publication here and run `valise-agent install DIR`"
     )]
-    Directory(#[from] DirectoryError),
+    Directory(#[from] Stale),
     /// This agency is not on the directory.
     #[error("{0} is not in the directory, or is suspended: it cannot send; ask the authority")]
     NotListed(AgencyId),

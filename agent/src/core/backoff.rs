@@ -6,6 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest wait after any number of failures.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest wait of one whom the authority has taken out: asking again sooner changes nothing.
+pub(super) const EXCLUDED_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Doublings after which the wait no longer grows.
 const DOUBLINGS_MAX: u32 = 10;
 
@@ -31,7 +33,15 @@ impl Jitter {
     /// A wait after the nth failure in a row, counted from 1: between half of the longest and the longest.
     pub(super) fn wait(&mut self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
-        let longest = FIRST.saturating_mul(1 << doublings).min(WAIT_MAX);
+        self.spread(FIRST.saturating_mul(1 << doublings).min(WAIT_MAX))
+    }
+
+    /// A wait of one whom the authority has taken out.
+    pub(super) fn wait_excluded(&mut self) -> Duration {
+        self.spread(EXCLUDED_WAIT_MAX)
+    }
+
+    fn spread(&mut self, longest: Duration) -> Duration {
         let half = longest / 2;
         let span = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         half + Duration::from_millis(self.next() % span)

@@ -250,6 +250,15 @@ pub struct Deadline {
     pub notice_id: NoticeId,
 }
 
+/// How a connection ended, as far as it tells when to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It may succeed the next time.
+    Passing,
+    /// The authority has suspended or revoked this agency, or revoked its certificate: trying again soon is in vain.
+    Excluded,
+}
+
 /// What the shell is to do.
 #[derive(Debug)]
 pub enum Effect {
@@ -278,8 +287,14 @@ pub enum Effect {
         /// Which.
         cursors: Vec<Cursor>,
     },
-    /// Try the next endpoint, then report with `handle_connected` or `handle_disconnected`.
+    /// Try the next endpoint, or where there is a connection make another beside it; then report with
+    /// `handle_connected` or `handle_disconnected`.
     Connect,
+    /// End a connection in order: another has taken its place.
+    Retire {
+        /// Which.
+        session: SessionId,
+    },
     /// End the connection.
     Close {
         /// Which.

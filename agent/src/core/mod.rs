@@ -7,6 +7,7 @@
 //! and because what is in memory can be rebuilt from the store at any such point ([`Memory`]).
 
 mod backoff;
+mod connecting;
 mod effect;
 mod link;
 mod outbox;
@@ -25,13 +26,13 @@ use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 
 pub use effect::{
-    Arrival, Change, Deadline, Draft, Effect, Event, OutboxSeq, Outcome, Outgoing, Place, Queued,
+    Arrival, Change, Deadline, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Queued,
     REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
 
 use backoff::Jitter;
-use link::Link;
+use link::{Leaving, Link};
 use outbox::Outbox;
 use seen::{Familiar, SeenNotices};
 
@@ -93,6 +94,8 @@ pub struct Core {
     /// Whether the clock was within that when it was last told.
     directory_counts: bool,
     link: Link,
+    /// The connection whose place the present one has taken, until it has ended.
+    leaving: Option<Leaving>,
     jitter: Jitter,
     next_ticket: u64,
     tickets: BTreeMap<Ticket, Afterwards>,
@@ -116,7 +119,8 @@ impl Core {
             deadlines: memory.deadlines.into_iter().collect(),
             directory_until: Timestamp::from_millis(0),
             directory_counts: false,
-            link: Link::Waiting { until: Timestamp::from_millis(0), failures: 0 },
+            link: Link::new(),
+            leaving: None,
             jitter: Jitter::new(seed),
             next_ticket: 0,
             tickets: BTreeMap::new(),
@@ -291,7 +295,7 @@ impl Core {
         answer: BrokerAnswer,
         now: Timestamp,
     ) {
-        if self.link.session() != Some(session) {
+        if !self.serves(session) {
             return;
         }
         let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
@@ -317,7 +321,7 @@ impl Core {
         refusal: Refusal,
         now: Timestamp,
     ) {
-        if self.link.session() != Some(session) {
+        if !self.serves(session) {
             return;
         }
         let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
@@ -351,28 +355,6 @@ impl Core {
         self.submit_what_fits(now);
     }
 
-    /// A connection is up and its directory is one to act upon.
-    pub fn handle_connected(&mut self, session: SessionId, in_flight_max: usize, now: Timestamp) {
-        let failures = self.link.failures();
-        self.link = Link::Up { session, since: now, failures, in_flight_max };
-        self.outbox.wake_all();
-        self.submit_what_fits(now);
-    }
-
-    /// The connection ended, or could not be made.
-    pub fn handle_disconnected(&mut self, now: Timestamp) {
-        self.outbox.reset_in_flight();
-        let failures = self.link.failures_with_this(now);
-        self.link = Link::Waiting { until: now.plus(self.jitter.wait(failures)), failures };
-    }
-
-    /// The peer broke the rules of the protocol.
-    pub fn handle_misbehaviour(&mut self, session: SessionId, reason: &'static str) {
-        if self.link.session() == Some(session) {
-            self.effects.push_back(Effect::Close { session, reason });
-        }
-    }
-
     /// The node is to stop: nothing new is taken or submitted; what is under way is finished.
     pub fn handle_stop(&mut self) {
         self.stopping = true;
@@ -395,10 +377,7 @@ impl Core {
         {
             self.effects.push_back(Effect::Close { session, reason: UNANSWERED });
         }
-        if self.link.is_due(now) && !self.stopping {
-            self.link = Link::Connecting { failures: self.link.failures() };
-            self.effects.push_back(Effect::Connect);
-        }
+        self.end_what_leaves_and_dial(now);
         self.submit_what_fits(now);
     }
 
@@ -417,12 +396,12 @@ impl Core {
     /// things due than this says, so it is to be called every few seconds in any case.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let connect = self.link.waits_until().filter(|_| !self.stopping);
         let after = |at: Timestamp| at.plus(Duration::from_millis(1));
         let deadline = self.deadlines.first().map(|deadline| after(deadline.respond_by));
         let given_up = [self.outbox.next_expiry(), self.seen.next_time()];
         let given_up = given_up.map(|at| at.filter(|_| self.directory_counts));
-        let times = [connect, self.outbox.next_wake(), self.outbox.overdue_at(), deadline];
+        let [connect, leaving] = self.connection_times();
+        let times = [connect, leaving, self.outbox.next_wake(), self.outbox.overdue_at(), deadline];
         times.into_iter().chain(given_up).flatten().min()
     }
 
@@ -442,14 +421,11 @@ impl Core {
     }
 
     fn acknowledge(&mut self, places: Vec<Place>) {
-        let Some(session) = self.link.session() else { return };
-        let mut cursors: BTreeMap<Precedence, Vec<Cursor>> = BTreeMap::new();
-        for place in places {
-            if place.session == session {
-                cursors.entry(place.precedence).or_default().push(place.cursor);
-            }
+        let mut cursors: BTreeMap<(Precedence, SessionId), Vec<Cursor>> = BTreeMap::new();
+        for place in places.into_iter().filter(|place| self.serves(place.session)) {
+            cursors.entry((place.precedence, place.session)).or_default().push(place.cursor);
         }
-        for (precedence, cursors) in cursors.into_iter().rev() {
+        for ((precedence, session), cursors) in cursors.into_iter().rev() {
             self.effects.push_back(Effect::Acknowledge { session, precedence, cursors });
         }
     }

@@ -32,6 +32,8 @@ struct Lane {
     ready: BTreeSet<OutboxSeq>,
     /// By their turns, so that the first is the one that has waited longest.
     in_flight: BTreeMap<u64, OutboxSeq>,
+    /// Those in flight on a connection whose place another has taken.
+    leaving: BTreeMap<u64, OutboxSeq>,
     /// Since when that one has been the first. Others are answered in between; a large envelope before it on a slow
     /// line is no silence.
     first_since: Option<Timestamp>,
@@ -48,6 +50,7 @@ impl Lane {
     fn land(&mut self, turn: u64, now: Timestamp) {
         let first = self.in_flight.first_key_value().is_some_and(|(first, _)| *first == turn);
         self.in_flight.remove(&turn);
+        self.leaving.remove(&turn);
         if first {
             self.first_since = Some(now);
         }
@@ -70,7 +73,12 @@ impl Outbox {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.lanes.values().map(|lane| lane.in_flight.len()).sum()
+        self.lanes.values().map(|lane| lane.in_flight.len().saturating_add(lane.leaving.len())).sum()
+    }
+
+    /// How many are in flight on a connection whose place another has taken.
+    pub(super) fn leaving(&self) -> usize {
+        self.lanes.values().map(|lane| lane.leaving.len()).sum()
     }
 
     /// Adds an envelope that is on stable storage.
@@ -142,10 +150,26 @@ impl Outbox {
         }
     }
 
-    /// The connection is gone: nothing is in flight any more.
-    pub(super) fn reset_in_flight(&mut self) {
+    /// Another connection takes the place of the present one, which still owes the answers to what is in flight.
+    pub(super) fn hand_over(&mut self) {
         for lane in self.lanes.values_mut() {
-            for seq in std::mem::take(&mut lane.in_flight).into_values() {
+            lane.leaving.append(&mut lane.in_flight);
+        }
+    }
+
+    /// The connection is gone: nothing is in flight on it any more.
+    pub(super) fn reset_in_flight(&mut self) {
+        self.make_ready_again(|lane| &mut lane.in_flight);
+    }
+
+    /// The same for the connection whose place another has taken.
+    pub(super) fn reset_leaving(&mut self) {
+        self.make_ready_again(|lane| &mut lane.leaving);
+    }
+
+    fn make_ready_again(&mut self, which: impl Fn(&mut Lane) -> &mut BTreeMap<u64, OutboxSeq>) {
+        for lane in self.lanes.values_mut() {
+            for seq in std::mem::take(which(lane)).into_values() {
                 lane.ready.insert(seq);
                 if let Some(entry) = self.entries.get_mut(&seq) {
                     entry.turn = None;

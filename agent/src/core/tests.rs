@@ -1,6 +1,7 @@
 //! The core against a store that may lose what is not yet durable, a broker that may repeat itself, and crashes at
 //! any point between two effects.
 
+mod handover;
 mod hostile;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -137,6 +138,8 @@ struct Node {
     now: Timestamp,
     session: u64,
     connected: bool,
+    /// The connection whose place another has taken, and what was submitted on it.
+    leaving: Option<(u64, Vec<NoticeId>)>,
     unwritten: VecDeque<(Ticket, Vec<Change>)>,
     submitted: Vec<NoticeId>,
     /// What the broker's inbox holds, by cursor.
@@ -154,6 +157,7 @@ impl Node {
             now: stock().exchange.start,
             session: 0,
             connected: false,
+            leaving: None,
             unwritten: VecDeque::new(),
             submitted: Vec::new(),
             inbox,
@@ -172,11 +176,19 @@ impl Node {
                 }
                 Effect::Acknowledge { cursors, .. } => self.acknowledged(&cursors),
                 Effect::Connect => {
+                    if self.connected {
+                        assert_eq!(self.leaving, None, "a third connection");
+                        self.leaving = Some((self.session, std::mem::take(&mut self.submitted)));
+                    }
                     self.session += 1;
                     self.connected = true;
                     self.core.handle_connected(SessionId(self.session), 2, self.now);
                 }
                 Effect::Close { .. } => self.disconnect(),
+                Effect::Retire { session } => {
+                    assert_eq!(self.leaving.as_ref().map(|(session, _)| SessionId(*session)), Some(session));
+                    self.leave();
+                }
                 Effect::Notify(event) => self.events.push(event),
             }
         }
@@ -245,12 +257,39 @@ impl Node {
         if self.connected {
             self.connected = false;
             self.submitted.clear();
-            self.core.handle_disconnected(self.now);
+            self.core.handle_disconnected(SessionId(self.session), Ending::Passing, self.now);
         }
+    }
+
+    /// The connection whose place another has taken ends.
+    fn leave(&mut self) {
+        if let Some((session, _)) = self.leaving.take() {
+            self.core.handle_disconnected(SessionId(session), Ending::Passing, self.now);
+            self.run_effects();
+        }
+    }
+
+    /// The broker answers or delivers on the connection whose place another has taken.
+    fn use_leaving(&mut self, choice: usize) {
+        let Some((session, submitted)) = &mut self.leaving else { return };
+        let place = |precedence, cursor| Place { session: SessionId(*session), precedence, cursor };
+        if choice.is_multiple_of(2) && !submitted.is_empty() {
+            let notice_id = submitted.remove(0);
+            self.accepted.insert(notice_id);
+            let answer = answer_to(&self.disk.envelopes[&notice_id], None);
+            self.core.handle_answer(SessionId(*session), notice_id, answer, self.now);
+        } else if let Some((cursor, n)) = self.inbox.iter().nth(choice % self.inbox.len().max(1)) {
+            let (received, reply) = stock().incoming[*n].clone();
+            let place = place(received.envelope.header().precedence, *cursor);
+            let arrival = Arrival::Notice { received: Box::new(received), reply: Some(Box::new(reply)) };
+            self.core.handle_arrival(place, arrival, self.now);
+        }
+        self.run_effects();
     }
 
     /// Everything but the disk is gone.
     fn crash(&mut self) {
+        self.leaving = None;
         self.connected = false;
         self.submitted.clear();
         self.unwritten.clear();
@@ -287,6 +326,9 @@ enum Step {
     Disconnect,
     Crash,
     Send,
+    Renew,
+    UseLeaving(usize),
+    Leave,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -298,6 +340,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Disconnect),
         1 => Just(Step::Crash),
         2 => Just(Step::Send),
+        2 => Just(Step::Renew),
+        3 => (0..10_usize).prop_map(Step::UseLeaving),
+        1 => Just(Step::Leave),
     ];
     prop::collection::vec(step, 0..60)
 }
@@ -316,6 +361,9 @@ proptest! {
                 Step::Answer(refuse) => node.answer(refuse),
                 Step::Disconnect => node.disconnect(),
                 Step::Crash => node.crash(),
+                Step::Renew => node.core.handle_renewed(node.now),
+                Step::UseLeaving(choice) => node.use_leaving(choice),
+                Step::Leave => node.leave(),
                 Step::Send if sent < 4 => {
                     node.send(sent);
                     sent += 1;

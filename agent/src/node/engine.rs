@@ -16,8 +16,8 @@ use super::committer::Committer;
 use super::link::{Dialler, LinkHandle, LinkState, Target};
 use super::office::Office;
 use crate::core::{
-    Arrival, BrokerAnswer, Core, Deadline, Effect, Event, NotQueued, Outgoing, Place, Reading, SessionId,
-    Ticket,
+    Arrival, BrokerAnswer, Core, Deadline, Effect, Ending, Event, NotQueued, Outgoing, Place, Reading,
+    SessionId, Ticket,
 };
 
 /// Longest sleep of the engine, so that a clock that is set does not go unnoticed.
@@ -41,8 +41,10 @@ pub(super) enum Input {
     Misbehaved { session: SessionId, reason: &'static str },
     /// A connection is up.
     Up { link: LinkHandle, target: Target, in_flight_max: usize },
-    /// The connection ended, or could not be made.
-    Down { reason: String },
+    /// A connection ended, or could not be made.
+    Down { session: SessionId, reason: String, exclusion: Option<Refusal> },
+    /// Who this node is has changed: its certificate, or its standing with the authority.
+    Renewed,
     /// Changes are on stable storage.
     Persisted(Vec<Ticket>),
     /// Changes could not be made durable.
@@ -69,7 +71,8 @@ pub(super) struct Engine {
     core: Core,
     office: Arc<Office>,
     dialler: Dialler,
-    link: Option<LinkHandle>,
+    /// The present connection last; before it the one whose place it has taken, until that has ended.
+    links: Vec<LinkHandle>,
     link_state: watch::Sender<LinkState>,
     changes: watch::Sender<u64>,
     outbox: watch::Sender<usize>,
@@ -89,14 +92,15 @@ impl Engine {
         failed: watch::Sender<Option<Failure>>,
         (tasks, cancel): (TaskTracker, CancellationToken),
     ) -> (Self, Views) {
-        let (link_state, link) = watch::channel(LinkState::Down { reason: "not connected yet".to_owned() });
+        let (link_state, link) =
+            watch::channel(LinkState::Down { reason: "not connected yet".to_owned(), exclusion: None });
         let (changes, changes_seen) = watch::channel(0);
         let (outbox, outbox_seen) = watch::channel(core.outbox_len());
         let engine = Self {
             core,
             office,
             dialler,
-            link: None,
+            links: Vec::new(),
             link_state,
             changes,
             outbox,
@@ -133,7 +137,7 @@ impl Engine {
         drop(committer);
         // The committer may be waiting to report; nobody listens any more.
         inputs.close();
-        if let Some(link) = self.link.take() {
+        for link in std::mem::take(&mut self.links) {
             link.close(0, "the node is stopping").await;
         }
         if let Some(reply) = self.stopping.take() {
@@ -173,21 +177,9 @@ impl Engine {
                 self.core.handle_unsendable(session, notice_id, refusal, now);
             }
             Input::Misbehaved { session, reason } => self.core.handle_misbehaviour(session, reason),
-            Input::Up { link, target, in_flight_max } => {
-                let session = link.session();
-                tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected");
-                self.link = Some(link);
-                self.link_state.send_replace(LinkState::Up { target, since: now });
-                // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
-                self.tell_time(now);
-                self.core.handle_connected(session, in_flight_max, now);
-            }
-            Input::Down { reason } => {
-                tracing::info!(%reason, "not connected");
-                self.link = None;
-                self.link_state.send_replace(LinkState::Down { reason });
-                self.core.handle_disconnected(now);
-            }
+            Input::Up { link, target, in_flight_max } => self.up(link, target, in_flight_max, now),
+            Input::Down { session, reason, exclusion } => self.down(session, reason, exclusion, now),
+            Input::Renewed => self.core.handle_renewed(now),
             Input::Persisted(tickets) => self.core.handle_persisted(&tickets, now),
             Input::StoreFailed(reason) => return Err(self.fail(reason)),
             Input::Stop { reply } => {
@@ -196,6 +188,31 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn up(&mut self, link: LinkHandle, target: Target, in_flight_max: usize, now: Timestamp) {
+        let session = link.session();
+        let before = if self.links.is_empty() { "" } else { "; it takes the place of the one before" };
+        tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected{before}");
+        self.links.push(link);
+        self.link_state.send_replace(LinkState::Up { target, since: now });
+        // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
+        self.tell_time(now);
+        self.core.handle_connected(session, in_flight_max, now);
+    }
+
+    /// Only the end of the present connection, or a call that failed where there is none, makes the node unconnected.
+    fn down(&mut self, session: SessionId, reason: String, exclusion: Option<Refusal>, now: Timestamp) {
+        let present = self.links.last().map(LinkHandle::session);
+        self.links.retain(|link| link.session() != session);
+        let ending = if exclusion.is_some() { Ending::Excluded } else { Ending::Passing };
+        if present.is_none_or(|present| present == session) {
+            tracing::info!(%reason, "not connected");
+            self.link_state.send_modify(|state| *state = state.after(reason, exclusion, now));
+        } else {
+            tracing::info!(%reason, "a connection beside the present one has ended");
+        }
+        self.core.handle_disconnected(session, ending, now);
     }
 
     /// If persistence fails, stop; never guess.
@@ -231,7 +248,19 @@ impl Engine {
         while let Some(effect) = self.core.next_effect() {
             match effect {
                 Effect::Persist { ticket, changes } => committer.commit(ticket, changes),
-                Effect::Connect => self.dialler.dial(&self.tasks, &self.cancel),
+                Effect::Connect => {
+                    // What takes the place of a connection goes to the same broker, whose inbox it is.
+                    let same = match &*self.link_state.borrow() {
+                        LinkState::Up { target, .. } if !self.links.is_empty() => Some(target.clone()),
+                        LinkState::Up { .. } | LinkState::Down { .. } => None,
+                    };
+                    self.dialler.dial(same, &self.tasks, &self.cancel);
+                }
+                Effect::Retire { session } => {
+                    if let Some(link) = self.link_of(session) {
+                        link.retire();
+                    }
+                }
                 Effect::Submit { session, precedence, notice_id } => {
                     if let Some(link) = self.link_of(session) {
                         link.submit(precedence, notice_id);
@@ -256,7 +285,7 @@ impl Engine {
     }
 
     fn link_of(&self, session: SessionId) -> Option<&LinkHandle> {
-        self.link.as_ref().filter(|link| link.session() == session)
+        self.links.iter().find(|link| link.session() == session)
     }
 
     fn notify(&mut self, event: Event) {

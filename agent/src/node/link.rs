@@ -8,29 +8,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use valise_proto::directory::DirectoryError;
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{BrokerName, NoticeId, Timestamp};
-use valise_proto::refusal::Refusal;
+use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::WireError;
 use valise_proto::wire::limits::{Limits, PUBLICATION_BYTES_MAX};
 use valise_proto::wire::session::{
     Answer, Cursor, Hello, Publication, Query, SessionFrame, StreamOpen, VERSION, Welcome,
 };
 use valise_transport::{
-    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, SendError, Transport,
+    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, SendError,
 };
 
 use super::engine::Input;
-use super::office::Office;
+use super::office::{Office, Stale};
 use super::publication::{self, PublicationError};
 use super::streams;
 use crate::core::SessionId;
+use crate::folder::FileError;
+use crate::renewal::RenewError;
 
 /// How long a broker has to answer `Hello` or a query.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Clocks that differ by more are worth a warning: the broker refuses what is created later than that ahead.
-const CLOCK_SKEW_WARNED: Duration = Limits::DEFAULT.clock_ahead_max;
 /// A broker that takes less than this takes hardly a header with its key wraps.
 const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
 /// Priority of the session stream; those of notices follow their precedence from 0.
@@ -52,6 +51,9 @@ pub enum LinkState {
     Down {
         /// Why.
         reason: String,
+        /// What the broker said when it last ended a session because the authority has taken this agency out, or its
+        /// certificate.
+        exclusion: Option<Exclusion>,
     },
     /// There is one.
     Up {
@@ -60,6 +62,31 @@ pub enum LinkState {
         /// Since when.
         since: Timestamp,
     },
+}
+
+/// That the authority has suspended or revoked this agency, or revoked its certificate, as a broker told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusion {
+    /// What the broker said.
+    pub refusal: Refusal,
+    /// When it first said so.
+    pub told_at: Timestamp,
+}
+
+impl LinkState {
+    /// The state once a connection has ended, or could not be made. Silence does not undo an exclusion; a connection
+    /// does.
+    pub(super) fn after(&self, reason: String, exclusion: Option<Refusal>, now: Timestamp) -> Self {
+        let held = match self {
+            Self::Down { exclusion, .. } => exclusion.clone(),
+            Self::Up { .. } => None,
+        };
+        let told = exclusion.map(|refusal| {
+            let same = held.as_ref().filter(|held| held.refusal.code == refusal.code);
+            Exclusion { told_at: same.map_or(now, |held| held.told_at), refusal }
+        });
+        Self::Down { reason, exclusion: told.or(held) }
+    }
 }
 
 /// Why a connection ended or was not made.
@@ -94,7 +121,11 @@ pub(super) enum LinkError {
     #[error("{0}")]
     Receive(#[from] ReceiveError),
     #[error("{0}")]
-    Directory(#[from] DirectoryError),
+    Directory(#[from] Stale),
+    #[error("{0}")]
+    File(#[from] FileError),
+    #[error("{0}")]
+    Renewal(#[from] RenewError),
     #[error("{0}")]
     Publication(#[from] PublicationError),
     #[error("{0}")]
@@ -105,48 +136,82 @@ pub(super) enum LinkError {
     Ended(&'static str),
 }
 
+impl LinkError {
+    /// What the broker said, where it ended the session because the authority has taken this agency out. The session's
+    /// goodbye may be lost where the connection's is not.
+    fn exclusion(&self) -> Option<Refusal> {
+        let said = match self {
+            Self::Goodbye(refusal) => refusal.clone(),
+            Self::Closed(CloseReason::Peer { code, text }) => {
+                let code = u32::try_from(*code).ok().and_then(RefusalCode::from_number)?;
+                Refusal::new(code, text)
+            }
+            Self::NoBroker
+            | Self::Offline
+            | Self::Connect(_)
+            | Self::Closed(_)
+            | Self::Silent
+            | Self::Version { .. }
+            | Self::Shutdown
+            | Self::Protocol(_)
+            | Self::Wire(_)
+            | Self::Send(_)
+            | Self::Receive(_)
+            | Self::Directory(_)
+            | Self::File(_)
+            | Self::Renewal(_)
+            | Self::Publication(_)
+            | Self::Examination(_)
+            | Self::Store(_)
+            | Self::Ended(_) => return None,
+        };
+        matches!(said.code, RefusalCode::Suspended | RefusalCode::Revoked).then_some(said)
+    }
+}
+
 /// Makes connections, one at a time, each to the next endpoint.
 #[derive(Debug)]
 pub(super) struct Dialler {
     office: Arc<Office>,
-    transport: Transport,
     inputs: mpsc::Sender<Input>,
     offline: bool,
+    /// Endpoints tried in turn.
     dialled: u64,
+    /// Calls made.
+    calls: u64,
 }
 
 impl Dialler {
-    pub(super) fn new(
-        office: Arc<Office>,
-        transport: Transport,
-        inputs: mpsc::Sender<Input>,
-        offline: bool,
-    ) -> Self {
-        Self { office, transport, inputs, offline, dialled: 0 }
+    pub(super) fn new(office: Arc<Office>, inputs: mpsc::Sender<Input>, offline: bool) -> Self {
+        Self { office, inputs, offline, dialled: 0, calls: 0 }
     }
 
-    /// Starts a call to the next endpoint. [`Input::Down`] follows in any case, after [`Input::Up`] if it succeeds.
-    pub(super) fn dial(&mut self, tasks: &TaskTracker, cancel: &CancellationToken) {
-        let target = self.next_target();
+    /// Starts a call to the next endpoint, or to `same`. [`Input::Down`] follows in any case, after [`Input::Up`] if it
+    /// succeeds.
+    pub(super) fn dial(&mut self, same: Option<Target>, tasks: &TaskTracker, cancel: &CancellationToken) {
+        let target = match same {
+            Some(target) => Ok(target),
+            None => self.next_target(),
+        };
+        self.calls = self.calls.wrapping_add(1);
         let call = Call {
             office: Arc::clone(&self.office),
-            transport: self.transport.clone(),
             inputs: self.inputs.clone(),
-            session: SessionId(self.dialled),
+            session: SessionId(self.calls),
             end: cancel.child_token(),
             why: Arc::default(),
         };
         tasks.spawn(async move {
             let end = call.end.clone();
-            let reason = tokio::select! {
+            let (reason, exclusion) = tokio::select! {
                 () = end.cancelled() => match call.why.get() {
-                    Some(why) => format!("ended by this node: {why}"),
-                    None => "ended by this node".to_owned(),
+                    Some(why) => (format!("ended by this node: {why}"), None),
+                    None => ("ended by this node".to_owned(), None),
                 },
-                error = call.make(target) => error.to_string(),
+                error = call.make(target) => (error.to_string(), error.exclusion()),
             };
             // The engine may be gone, and then nobody needs to know.
-            let _ = call.inputs.send(Input::Down { reason }).await;
+            let _ = call.inputs.send(Input::Down { session: call.session, reason, exclusion }).await;
         });
     }
 
@@ -224,6 +289,15 @@ impl LinkHandle {
         self.end.cancel();
     }
 
+    /// Ends the connection in order, because another has taken its place.
+    pub(super) fn retire(&self) {
+        const TAKEN: &str = "another connection has taken its place";
+        // The first reason is the one that counts.
+        let _ = self.why.set(TAKEN);
+        self.connection.close(0, TAKEN);
+        self.end.cancel();
+    }
+
     /// Ends the connection in order.
     pub(super) async fn close(self, code: u32, text: &str) {
         self.connection.close(code, text);
@@ -237,7 +311,6 @@ impl LinkHandle {
 #[derive(Clone)]
 pub(super) struct Call {
     pub(super) office: Arc<Office>,
-    pub(super) transport: Transport,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) session: SessionId,
     end: CancellationToken,
@@ -259,7 +332,7 @@ impl Call {
         target: Result<Target, LinkError>,
     ) -> Result<std::convert::Infallible, LinkError> {
         let target = target?;
-        let client = Client::new(&self.transport);
+        let client = Client::new(self.office.transport());
         let connection = client.connect(&target.endpoint, Some(&target.broker)).await?;
         let ended = self.hold(&connection, target).await;
         let only_closed = matches!(
@@ -290,11 +363,11 @@ impl Call {
         let welcome = welcome(&mut receiver).await?;
         check_limits(&welcome.limits)?;
         self.office.replace_limits(welcome.limits.clone());
-        self.warn_of_skew(&welcome);
+        self.office.note_broker_time(welcome.broker_time);
         if self.needs_publication(&welcome) {
             self.fetch_publication(connection).await?;
         }
-        self.office.directory().check_fresh(self.office.now())?;
+        self.office.check_fresh(&self.office.directory(), self.office.now())?;
 
         let mut streams = JoinSet::new();
         let lanes = streams::open_all(self, connection, &welcome.limits, &mut streams).await?;
@@ -305,6 +378,7 @@ impl Call {
         tokio::select! {
             reason = connection.closed() => Err(reason.into()),
             error = self.follow_session(connection, &mut receiver) => Err(error),
+            never = self.keep_renewed(connection) => match never {},
             ended = streams.join_next() => Err(match ended {
                 Some(Ok(Err(error))) => error,
                 Some(Ok(Ok(()))) | Some(Err(_)) | None => LinkError::Ended("a stream ended"),
@@ -317,18 +391,11 @@ impl Call {
         self.inputs.send(input).await.map_err(|_| LinkError::Ended("the node is stopping"))
     }
 
-    fn warn_of_skew(&self, welcome: &Welcome) {
-        let now = self.office.now();
-        let skew = now.since(welcome.broker_time).max(welcome.broker_time.since(now));
-        if skew > CLOCK_SKEW_WARNED {
-            tracing::warn!(ours = %now, brokers = %welcome.broker_time, "the clocks differ; set this machine's clock");
-        }
-    }
-
     fn needs_publication(&self, welcome: &Welcome) -> bool {
         let (directory, now) = (self.office.directory(), self.office.now());
         let revocations_age = self
-            .transport
+            .office
+            .transport()
             .anchors()
             .revocations()
             .iter()
@@ -340,11 +407,7 @@ impl Call {
 
     /// Asks the broker for the directory and revocation lists in force, and takes them.
     pub(super) async fn fetch_publication(&self, connection: &Connection) -> Result<(), LinkError> {
-        let (mut sender, mut receiver) = connection.open(PUBLICATION_BYTES_MAX, SESSION_PRIORITY).await?;
-        sender.send(StreamOpen::Query(Query::Publication).encode()).await?;
-        sender.finish();
-        let frame = next(&mut receiver).await?;
-        match Answer::decode(frame)? {
+        match ask(connection, Query::Publication).await? {
             Answer::Publication(publication) => self.take(connection, publication).await,
             Answer::Refusal(refusal) => Err(LinkError::Goodbye(refusal)),
             Answer::NoticeStatus(_) | Answer::Spooled(_) | Answer::Certificate(_) => {
@@ -354,11 +417,9 @@ impl Call {
     }
 
     async fn take(&self, connection: &Connection, publication: Publication) -> Result<(), LinkError> {
-        let (office, transport) = (Arc::clone(&self.office), self.transport.clone());
-        let connection = connection.clone();
-        let taken = tokio::task::spawn_blocking(move || {
-            publication::take(&office, &transport, &connection, &publication)
-        });
+        let (office, connection) = (Arc::clone(&self.office), connection.clone());
+        let taken =
+            tokio::task::spawn_blocking(move || publication::take(&office, &connection, &publication));
         let taken = taken.await.map_err(|_| LinkError::Ended("the node is stopping"))?;
         Ok(taken?)
     }
@@ -388,6 +449,14 @@ impl Call {
             }
         }
     }
+}
+
+/// Asks the broker one question.
+pub(super) async fn ask(connection: &Connection, query: Query) -> Result<Answer, LinkError> {
+    let (mut sender, mut receiver) = connection.open(PUBLICATION_BYTES_MAX, SESSION_PRIORITY).await?;
+    sender.send(StreamOpen::Query(query).encode()).await?;
+    sender.finish();
+    Ok(Answer::decode(next(&mut receiver).await?)?)
 }
 
 async fn next(receiver: &mut FrameReceiver) -> Result<bytes::Bytes, LinkError> {

@@ -6,11 +6,17 @@
 
 mod committer;
 mod engine;
+pub mod freshness;
+pub(crate) mod installing;
 mod link;
 pub mod office;
 mod publication;
+mod renewals;
+pub mod showing;
 mod streams;
+mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +25,14 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use valise_proto::enrolment::Trust;
 use valise_proto::id::{AgencyId, NoticeId};
 use valise_transport::{Anchors, AnchorsError, Options, Transport};
 
 use crate::api;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
-use crate::core::{Core, NotQueued, Outgoing, Reading};
+use crate::core::{Core, Memory, NotQueued, Outgoing, Reading};
 use crate::enrol::{EnrolError, Membership};
 use crate::node::engine::{Engine, Input};
 use crate::node::link::Dialler;
@@ -33,7 +40,7 @@ use crate::node::office::Office;
 use crate::store::{Store, StoreError};
 use crate::vault::{Vault, VaultError};
 
-pub use link::LinkState;
+pub use link::{Exclusion, LinkState};
 
 /// Most messages that wait for the core.
 const INPUTS_MAX: usize = 1024;
@@ -55,6 +62,18 @@ pub enum StartError {
     /// The roots of trust or revocation lists.
     #[error("{0}")]
     Anchors(#[from] AnchorsError),
+    /// The directory file is older than one held before, or another under its number.
+    #[error(
+        "{file} holds directory version {got}, and this node has held version {highest}: the file was put back or exchanged, and a suspension or revocation may be missing from it. Carry the newest publication here: valise-agent install DIR", file = file.display()
+    )]
+    RolledBack {
+        /// The directory file.
+        file: PathBuf,
+        /// Its version.
+        got: u64,
+        /// The highest version ever held.
+        highest: u64,
+    },
     /// The local API.
     #[error("{0}")]
     Api(#[from] api::ListenError),
@@ -182,6 +201,56 @@ pub struct NodeHandle {
     failure: watch::Receiver<Option<Failure>>,
 }
 
+/// What a node acts with, before anything runs.
+struct Opened {
+    office: Office,
+    memory: Memory,
+}
+
+impl Opened {
+    /// Opens the keys, the membership and the store of a data folder, which no other process may have open.
+    fn new(config: Config, clock: Clock, options: Options) -> Result<Self, StartError> {
+        let vault = Vault::open(&config.folder)?;
+        let store = Store::open(&config.folder.store(), vault.store_key())?;
+        // Under the store's lock: another process may have exchanged keys and certificate in the moment before.
+        let vault_again = Vault::open(&config.folder)?;
+        drop(vault);
+        let membership = Membership::open(&config.folder, &vault_again)?;
+        let anchors = anchors_of(&membership.trust, &membership.crls, config.freshness_grace)?;
+        let transport = Transport::new(membership.credentials.clone(), anchors, options);
+        let memory = store.memory()?;
+        let office = Office::new(config, clock, (vault_again, store), membership, transport);
+        Ok(Self { office, memory })
+    }
+}
+
+/// By what peers are judged: the roots of `trust` and these revocation lists, gone by for `grace` beyond their end.
+fn anchors_of<B: AsRef<[u8]>>(trust: &Trust, crls: &[B], grace: Duration) -> Result<Anchors, AnchorsError> {
+    let _ = grace;
+    let roots: Vec<&[u8]> = trust.anchors.iter().map(AsRef::as_ref).collect();
+    let crls: Vec<&[u8]> = crls.iter().map(AsRef::as_ref).collect();
+    Anchors::new(trust.trust_domain.clone(), &roots, &crls)
+}
+
+impl Office {
+    fn anchors<B: AsRef<[u8]>>(&self, crls: &[B]) -> Result<Anchors, AnchorsError> {
+        anchors_of(self.trust(), crls, self.config().freshness_grace)
+    }
+
+    /// Checks that the directory file was not exchanged for an older one while nothing ran, and remembers it.
+    fn check_not_rolled_back(&self) -> Result<(), StartError> {
+        let directory = self.directory();
+        let got = directory.version();
+        match self.store().highest_directory()? {
+            Some(highest) if !highest.allows(&directory) => {
+                let file = self.config().folder.directory();
+                Err(StartError::RolledBack { file, got, highest: highest.version })
+            }
+            Some(_) | None => Ok(self.store().note_directory(&directory)?),
+        }
+    }
+}
+
 /// A node that has joined an exchange.
 #[derive(Debug)]
 pub struct Node;
@@ -192,22 +261,16 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, options: NodeOptions) -> Result<NodeHandle, StartError> {
-        let vault = Vault::open(&config.folder)?;
-        let membership = Membership::open(&config.folder, &vault)?;
-        let Membership { agency, trust, directory, credentials, crls } = membership;
-        let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls)?;
-        let store = Store::open(&config.folder.store(), vault.store_key())?;
-        let memory = store.memory()?;
-        let listener = api::listen(&config.socket)?;
-        let transport = Transport::new(credentials, anchors, options.transport);
-
-        let core = Core::new(memory, config.outbox_max, randomness().next_u64());
-        let office = Arc::new(Office::new(config, options.clock, vault, store, (agency, trust, directory)));
+        let Opened { office, memory } = Opened::new(config, options.clock, options.transport)?;
+        office.check_not_rolled_back()?;
+        let listener = api::listen(&office.config().socket)?;
+        let core = Core::new(memory, office.config().outbox_max, randomness().next_u64());
+        let office = Arc::new(office);
         let tasks = TaskTracker::new();
         let cancel = CancellationToken::new();
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let (failed, failure) = watch::channel(None);
-        let dialler = Dialler::new(Arc::clone(&office), transport, inputs.clone(), options.offline);
+        let dialler = Dialler::new(Arc::clone(&office), inputs.clone(), options.offline);
         let (engine, views) =
             Engine::new(core, Arc::clone(&office), dialler, failed, (tasks.clone(), cancel.clone()));
         let desk = Desk {
@@ -218,6 +281,7 @@ impl Node {
             outbox: views.outbox,
         };
         tasks.spawn(engine.run(received, inputs));
+        tasks.spawn(upkeep::run(Arc::clone(&desk.office), cancel.clone()));
         tasks.spawn(api::serve(listener, desk.clone(), cancel.clone()));
         tracing::info!(agency = %desk.office.agency(), directory = desk.office.directory().version(), "the node is running");
         Ok(NodeHandle { desk, tasks, cancel: cancel.drop_guard(), failure })

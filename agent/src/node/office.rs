@@ -1,8 +1,11 @@
 //! What every part of a node acts with: who it is, its keys, its store, and the directory in force.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use valise_proto::directory::{Directory, DirectoryError};
 use valise_proto::enrolment::Trust;
 use valise_proto::envelope::{
@@ -13,16 +16,19 @@ use valise_proto::label::{Classification, Label};
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::Limits;
+use valise_transport::{Credentials, Transport};
 
 use crate::clock::{Clock, new_notice_id, randomness};
 use crate::compose::content;
 use crate::config::Config;
 use crate::core::Outgoing;
+use crate::enrol::Membership;
+use crate::renewal::Holder;
 use crate::store::Store;
 use crate::vault::Vault;
 
 /// How long a receipt may wait at the broker for its reader.
-const RECEIPT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+const RECEIPT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why a receipt cannot be sent.
 #[derive(Debug, Error)]
@@ -35,8 +41,62 @@ pub enum ReplyError {
     Seal(#[from] SealError),
     /// The directory is not to be acted upon.
     #[error("{0}")]
-    Directory(#[from] DirectoryError),
+    Directory(#[from] Stale),
 }
+
+/// The directory that this node holds is not to be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{file}: {source}{}", and_skew(.skew.as_ref()), file = .file.display())]
+pub struct Stale {
+    /// Where it lies.
+    pub file: PathBuf,
+    /// Why.
+    pub source: DirectoryError,
+    /// How this node's clock was found to differ from a broker's.
+    pub skew: Option<Skew>,
+}
+
+fn and_skew(skew: Option<&Skew>) -> String {
+    skew.map_or_else(
+        || "; no broker's clock is known to compare it with".to_owned(),
+        |skew| format!("; {skew}"),
+    )
+}
+
+/// This node's clock and a broker's, in the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skew {
+    /// This node's.
+    pub ours: Timestamp,
+    /// The broker's.
+    pub brokers: Timestamp,
+}
+
+impl Skew {
+    /// By how much they differ.
+    #[must_use]
+    pub fn amount(&self) -> Duration {
+        self.ours.since(self.brokers).max(self.brokers.since(self.ours))
+    }
+
+    /// How far this node's clock is ahead, in milliseconds; negative where it is behind.
+    #[must_use]
+    pub fn ahead_millis(&self) -> i64 {
+        let millis = i64::try_from(self.amount().as_millis()).unwrap_or(i64::MAX);
+        if self.ours < self.brokers { millis.saturating_neg() } else { millis }
+    }
+}
+
+impl std::fmt::Display for Skew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let way = if self.ours < self.brokers { "behind" } else { "ahead of" };
+        let seconds = self.amount().as_secs();
+        write!(f, "this node's clock was {seconds} s {way} the broker's when they last met, at {}", self.ours)
+    }
+}
+
+/// Clocks that differ by more are worth a warning: the broker refuses what is created later than that ahead.
+const SKEW_WARNED: Duration = Limits::DEFAULT.clock_ahead_max;
 
 /// What this agency states about an envelope that was delivered to it.
 #[derive(Clone, Debug)]
@@ -57,33 +117,76 @@ pub enum Statement {
     Rejected(Refusal),
 }
 
+/// What came of the last thing of its kind that was offered and not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotTaken {
+    /// When it was offered.
+    pub at: Timestamp,
+    /// Why it was not taken.
+    pub reason: String,
+}
+
 /// What every part of a node acts with.
 #[derive(Debug)]
 pub struct Office {
     config: Config,
     agency: AgencyId,
-    vault: Vault,
     trust: Trust,
     store: Store,
     clock: Clock,
+    transport: Transport,
+    vault: RwLock<Arc<Vault>>,
+    credentials: RwLock<Credentials>,
     directory: RwLock<Arc<Directory>>,
     /// Those that the last broker told.
     limits: RwLock<Limits>,
-    /// Held while a publication is judged and taken: several tasks may bring one.
+    skew: RwLock<Option<Skew>>,
+    /// Of a publication.
+    publication_refused: RwLock<Option<NotTaken>>,
+    /// Of a certificate.
+    certificate_refused: RwLock<Option<NotTaken>>,
+    /// Held while what is in force is judged and exchanged: several tasks may bring something newer.
     publishing: Mutex<()>,
+    /// Counts whatever makes it worth a look whether something is to be renewed.
+    stirred: watch::Sender<u64>,
+}
+
+fn read<T: Clone>(lock: &RwLock<T>) -> T {
+    // Nothing panics while it holds the lock, so a poisoned one holds a whole value all the same.
+    lock.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn write<T>(lock: &RwLock<T>, value: T) {
+    *lock.write().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
 impl Office {
     pub(super) fn new(
         config: Config,
         clock: Clock,
-        vault: Vault,
-        store: Store,
-        (agency, trust, directory): (AgencyId, Trust, Directory),
+        (vault, store): (Vault, Store),
+        membership: Membership,
+        transport: Transport,
     ) -> Self {
-        let directory = RwLock::new(Arc::new(directory));
-        let (limits, publishing) = (RwLock::new(Limits::DEFAULT), Mutex::new(()));
-        Self { config, agency, vault, trust, store, clock, directory, limits, publishing }
+        let Membership { agency, trust, directory, credentials, .. } = membership;
+        let directory = directory.with_grace(config.freshness_grace);
+        Self {
+            agency,
+            trust,
+            store,
+            clock,
+            transport,
+            vault: RwLock::new(Arc::new(vault)),
+            credentials: RwLock::new(credentials),
+            directory: RwLock::new(Arc::new(directory)),
+            limits: RwLock::new(Limits::DEFAULT),
+            skew: RwLock::default(),
+            publication_refused: RwLock::default(),
+            certificate_refused: RwLock::default(),
+            publishing: Mutex::new(()),
+            stirred: watch::channel(0).0,
+            config,
+        }
     }
 
     /// How it runs.
@@ -98,10 +201,39 @@ impl Office {
         &self.agency
     }
 
-    /// Its private keys.
+    /// Its private keys, as they are now.
     #[must_use]
-    pub fn vault(&self) -> &Vault {
-        &self.vault
+    pub fn vault(&self) -> Arc<Vault> {
+        read(&self.vault)
+    }
+
+    pub(super) fn replace_vault(&self, vault: Vault) {
+        write(&self.vault, Arc::new(vault));
+    }
+
+    /// Its certificate, as it is now.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        read(&self.credentials)
+    }
+
+    /// Connections that are made from now on show this certificate.
+    pub(super) fn replace_credentials(&self, credentials: Credentials) {
+        self.transport.swap_credentials(credentials.clone());
+        write(&self.credentials, credentials);
+    }
+
+    /// What its connections are made from.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Looks at what a renewal is asked for with.
+    pub(super) fn as_holder<T>(&self, look: impl FnOnce(&Holder<'_>) -> T) -> T {
+        let (vault, credentials) = (self.vault(), self.credentials());
+        let (folder, agency, trust_domain) = (&self.config.folder, &self.agency, &self.trust.trust_domain);
+        look(&Holder { folder, vault: &vault, agency, trust_domain, credentials: &credentials })
     }
 
     /// Whom it trusts.
@@ -125,25 +257,81 @@ impl Office {
     /// The directory in force. Its freshness is for the user to check.
     #[must_use]
     pub fn directory(&self) -> Arc<Directory> {
-        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.directory)
     }
 
     pub(super) fn replace_directory(&self, directory: Directory) {
-        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+        write(&self.directory, Arc::new(directory.with_grace(self.config.freshness_grace)));
+    }
+
+    /// Checks that `directory`, the one in force, may be acted upon at `now`.
+    ///
+    /// # Errors
+    /// [`Stale`], which names the file, its times, the clocks, and what mends it.
+    pub fn check_fresh(&self, directory: &Directory, now: Timestamp) -> Result<(), Stale> {
+        let fresh = directory.check_fresh(now);
+        let file = || self.config.folder.directory();
+        fresh.map_err(|source| Stale { file: file(), source, skew: self.skew() })
     }
 
     /// The limits of the broker that this node was last connected to; those of the protocol before that.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.limits)
     }
 
     pub(super) fn replace_limits(&self, limits: Limits) {
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        write(&self.limits, limits);
+    }
+
+    /// How this node's clock differed from a broker's when they last met.
+    #[must_use]
+    pub fn skew(&self) -> Option<Skew> {
+        read(&self.skew)
+    }
+
+    pub(super) fn note_broker_time(&self, brokers: Timestamp) {
+        let skew = Skew { ours: self.now(), brokers };
+        if skew.amount() > SKEW_WARNED {
+            tracing::warn!(ours = %skew.ours, brokers = %skew.brokers, "the clocks differ; set this machine's clock");
+        }
+        write(&self.skew, Some(skew));
+    }
+
+    /// Why the last publication was not taken, if it was not.
+    #[must_use]
+    pub fn publication_refused(&self) -> Option<NotTaken> {
+        read(&self.publication_refused)
+    }
+
+    pub(super) fn note_publication(&self, refused: Option<String>) {
+        let at = self.now();
+        write(&self.publication_refused, refused.map(|reason| NotTaken { at, reason }));
+    }
+
+    /// Why the last certificate that was offered was not taken, if it was not.
+    #[must_use]
+    pub fn certificate_refused(&self) -> Option<NotTaken> {
+        read(&self.certificate_refused)
+    }
+
+    pub(super) fn note_certificate(&self, refused: Option<String>) {
+        let at = self.now();
+        write(&self.certificate_refused, refused.map(|reason| NotTaken { at, reason }));
     }
 
     pub(super) fn publishing(&self) -> MutexGuard<'_, ()> {
         self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something changed that makes it worth a look whether something is to be renewed.
+    pub(super) fn stir(&self) {
+        self.stirred.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes whenever a look is worth while.
+    pub(super) fn stirred(&self) -> watch::Receiver<u64> {
+        self.stirred.subscribe()
     }
 
     /// Its identity.
@@ -171,7 +359,7 @@ impl Office {
             refusal,
             portions,
         };
-        receipt.sign(self.vault.signing_key())
+        receipt.sign(self.vault().signing_key())
     }
 
     /// Seals a receipt to the originator of the notice it is about, with that notice's precedence.
@@ -185,7 +373,7 @@ impl Office {
         directory: &Directory,
         now: Timestamp,
     ) -> Result<Outgoing, ReplyError> {
-        directory.check_fresh(now)?;
+        self.check_fresh(directory, now)?;
         let reader = &about.originator;
         let key = directory.agency(reader).and_then(|entry| entry.sealing_key_at(now));
         let key = key.ok_or_else(|| ReplyError::NoKey(reader.clone()))?;
@@ -208,6 +396,6 @@ impl Office {
         let portions = PortionIndex::new(0).into_iter().collect();
         let recipient = SealFor { agency: reader.clone(), key: key.key.clone(), portions };
         let sealed = seal(draft, &[portion], &[recipient], &mut randomness())?;
-        Ok(Outgoing::new(sealed.sign(self.vault.signing_key()), None))
+        Ok(Outgoing::new(sealed.sign(self.vault().signing_key()), None))
     }
 }

@@ -44,6 +44,11 @@ pub(super) const ASIDE_BYTES: u8 = b'y';
 /// `w<version><chunk>` → a directory that notices were verified under.
 pub(super) const DIRECTORY: u8 = b'w';
 
+/// `z<notice><chunk>` → what a destroyed sealing key opened, encrypted.
+pub(super) const PORTIONS: u8 = b'z';
+/// `h` → [`super::records::HighestDirectory`].
+pub(super) const HIGHEST: u8 = b'h';
+
 pub(super) fn of_seq(seq: OutboxSeq) -> Vec<u8> {
     join(OUTBOX, &[&seq.0.to_be_bytes()])
 }

@@ -6,6 +6,7 @@
 //! with the vault's store key, received notices stay sealed and are opened again when they are read.
 
 mod keys;
+mod portions;
 mod read;
 mod records;
 #[cfg(test)]
@@ -19,8 +20,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use valise_proto::wire::WireError;
 
+pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
-pub use records::{AsideRecord, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};
+pub use records::{AsideRecord, HighestDirectory, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};
 
 use crate::folder::{self, FileError};
 use crate::vault::{CannotDecrypt, StoreKey};

@@ -253,7 +253,7 @@ impl Store {
         self.newest(keys::ASIDE, keys::OF_ASIDE_BYTES, count_max)
     }
 
-    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         let Some(first) = self.db.get(key)? else { return Ok(None) };
         self.parse(&self.whole(key, first.to_vec())?).map(Some)
     }
@@ -279,7 +279,7 @@ impl Store {
     }
 
     /// A record of which the first piece is known.
-    fn whole(&self, key: &[u8], first: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn whole(&self, key: &[u8], first: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let (mut last_len, mut whole) = (first.len(), first);
         for number in 1_u16.. {
             if last_len < CHUNK_BYTES {
@@ -292,7 +292,7 @@ impl Store {
         Ok(whole)
     }
 
-    fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, StoreError> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, StoreError> {
         serde_json::from_slice(value).map_err(|error| self.unreadable(error))
     }
 
@@ -305,7 +305,7 @@ impl Store {
         NoticeId::from_bytes(bytes.unwrap_or_default()).map_err(|error| self.unreadable(error))
     }
 
-    fn chunks(&self, place: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn chunks(&self, place: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let mut whole = None;
         for value in self.db.scan_prefix(place).values() {
             whole.get_or_insert_with(Vec::new).extend_from_slice(&value?);

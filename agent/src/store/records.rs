@@ -3,6 +3,8 @@
 //! None of them holds content: names, dates and routes are only ever in sealed envelopes and encrypted drafts.
 
 use serde::{Deserialize, Serialize};
+use valise_proto::crypto::sha256;
+use valise_proto::directory::Directory;
 use valise_proto::envelope::{Header, NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 
@@ -129,6 +131,34 @@ impl SeenRecord {
 
     pub(super) fn seen(&self, notice_id: NoticeId) -> Seen {
         Seen { notice_id, header_digest: self.header_digest, expires_at: self.expires_at }
+    }
+}
+
+/// The newest directory that this node ever held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighestDirectory {
+    /// Its version.
+    pub version: u64,
+    /// The generation of the root's delegation in it.
+    pub generation: u64,
+    /// SHA-256 of it.
+    pub digest: Digest,
+}
+
+impl HighestDirectory {
+    pub(super) fn of(directory: &Directory) -> Self {
+        Self {
+            version: directory.version(),
+            generation: directory.delegation().generation,
+            digest: sha256(&[directory.encoded()]),
+        }
+    }
+
+    /// Whether `directory` is this one or may follow it.
+    #[must_use]
+    pub fn allows(&self, directory: &Directory) -> bool {
+        let that = Self::of(directory);
+        that == *self || (that.version > self.version && that.generation >= self.generation)
     }
 }
 

@@ -185,7 +185,7 @@ fn pieces(batch: &mut Batch, key: Vec<u8>, value: &[u8]) {
 }
 
 /// Writes `bytes` under `place` followed by the chunk's number.
-fn chunks(batch: &mut Batch, place: &[u8], bytes: &[u8]) {
+pub(super) fn chunks(batch: &mut Batch, place: &[u8], bytes: &[u8]) {
     // No value is longer than a directory (3 MiB), so the number fits two bytes.
     for (number, chunk) in (0_u16..).zip(bytes.chunks(CHUNK_BYTES)) {
         batch.insert(keys::of_piece(place, number), chunk);

@@ -7,6 +7,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "shared by several tests; tests stop at the first surprise"
 )]
 
@@ -29,6 +30,7 @@ use valise_proto::id::{AgencyId, NoticeId, SpiffeId};
 use valise_proto::label::Classification;
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
+use valise_proto::renewal::SignedRenewalRequest;
 use valise_proto::wire::limits::{Limits, STREAM_OPEN_BYTES_MAX};
 use valise_proto::wire::session::{
     Ack, Answer, Publication, Query, SessionFrame, StreamOpen, Submitted, VERSION, Welcome,
@@ -64,6 +66,12 @@ pub struct Held {
     pub sessions: usize,
     /// What the next welcome says.
     pub limits: Limits,
+    /// Renewal requests, as often as they came.
+    pub spooled: Vec<SignedRenewalRequest>,
+    /// Refuse renewal requests with this.
+    pub refuse_renewals: Option<Refusal>,
+    /// The certificate that is served to whoever asks.
+    pub chain: Vec<Bytes>,
 }
 
 #[derive(Clone)]
@@ -185,8 +193,21 @@ impl Broker {
     }
 
     async fn answer(&self, query: Query, mut sender: FrameSender) {
-        assert_eq!(query, Query::Publication);
-        sender.send(Answer::Publication(self.publication()).encode()).await.unwrap();
+        let answer = match query {
+            Query::Publication => Answer::Publication(self.publication()),
+            Query::NoticeStatus(_) => panic!("no node asks this"),
+            Query::Renewal(bytes) => {
+                let request = SignedRenewalRequest::decode(bytes).unwrap();
+                let mut held = self.held.lock().unwrap();
+                held.spooled.push(request.clone());
+                match held.refuse_renewals.clone() {
+                    Some(refusal) => Answer::Refusal(refusal),
+                    None => Answer::Spooled(request.digest()),
+                }
+            }
+            Query::Certificate => Answer::Certificate(self.held.lock().unwrap().chain.clone()),
+        };
+        sender.send(answer.encode()).await.unwrap();
         sender.finish_and_wait().await;
     }
 

@@ -90,6 +90,17 @@ impl VerifiedEnvelope {
     }
 }
 
+impl VerifiedEnvelope {
+    /// A portion that was opened before, from its [disclosure](OpenedPortion::disclosure); `None` where that is not what
+    /// the header commits to.
+    #[must_use]
+    pub fn reopen(&self, index: PortionIndex, disclosure: Zeroizing<Vec<u8>>) -> Option<OpenedPortion> {
+        let label = self.header().portions.get(index.get())?.label.clone();
+        verify_disclosure(self.header(), index, &disclosure)?;
+        Some(OpenedPortion { index, label, plaintext: disclosure })
+    }
+}
+
 /// Checks, with nothing but a signed header, that `disclosed` (`salt || parts`) is the content of its nth portion.
 /// Returns the encoded parts; `None` where it is not.
 #[must_use]
