@@ -398,7 +398,7 @@ fn version_in(path: &Path, authority: &Authority) -> Outcome<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g12_an_agent_whose_directory_was_set_back_takes_the_newer_one_before_it_acts() -> Outcome {
+async fn g12_an_agent_whose_directory_was_set_back_does_not_start_before_the_newer_one_is_back() -> Outcome {
     let net = exchange().await?;
     let ken = net.agency("ken/ncb");
     let (directory, crls) = (ken.folder()?.directory(), ken.folder()?.crls());
@@ -406,8 +406,14 @@ async fn g12_an_agent_whose_directory_was_set_back_takes_the_newer_one_before_it
     let newest = net.suspend("tur/border").await?;
     ken.expect_directory(newest).await?;
     ken.stop().await?;
-    fs::write(&directory, old_directory)?;
+    let newest_directory = fs::read(&directory)?;
+    fs::write(&directory, &old_directory)?;
     fs::write(&crls, old_crls)?;
+    let refused = ken.start().await;
+    let Err(NetworkError::Start { problem, .. }) = refused else { panic!("it runs by the older one") };
+    told(&problem, &[&format!("this node has held version {newest}"), "valise-agent install DIR"]);
+    assert_eq!(fs::read(&directory)?, old_directory);
+    fs::write(&directory, newest_directory)?;
     ken.start().await?;
     ken.expect_connected().await?;
     assert_eq!(ken.client()?.status().await?.directory.version, newest);
