@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use valise_agent::api::client::{ClientError, LocalClient};
 use valise_agent::api::types::{Direction, InboxEntry, NoticeFacts, NoticeStatus, OpenedNotice, Queued};
@@ -13,7 +14,7 @@ use valise_agent::node::{Node, NodeHandle, NodeOptions};
 use valise_proto::id::{AgencyId, NoticeId};
 
 use super::binaries::binary;
-use super::process::Process;
+use super::process::{self, Process, Ran};
 use super::spec::{AgencySpec, Mode};
 use super::{NetworkError, Sent};
 use crate::DEADLINE;
@@ -134,6 +135,16 @@ impl<'n> Agency<'n> {
     /// [`NetworkError::NoSuchAgency`].
     pub fn client(&self) -> Result<LocalClient, NetworkError> {
         Ok(self.member()?.client())
+    }
+
+    /// Runs `valise-agent` on its data folder, as an operator does.
+    ///
+    /// # Errors
+    /// [`NetworkError`] where it cannot be run; how it ended is for the caller to look at.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Ran, NetworkError> {
+        let mut command = Command::new(binary("valise-agent")?);
+        command.arg("--data").arg(self.member()?.config.folder.path()).args(arguments);
+        process::run(command).await
     }
 
     /// Its node, where it runs inside this process.

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::process::Command;
@@ -10,35 +9,11 @@ use valise_certs::{Authority, Founding, Passphrase};
 use valise_proto::id::BrokerName;
 
 use super::binaries::binary;
+use super::process::{self, Ran};
 use super::{BROKER, NetworkError, POLICY, TRUST_DOMAIN, files_below, now};
 
 /// The passphrase of the authority, which lives as long as the test.
 const PASSPHRASE: &str = "correct horse battery staple";
-
-/// How a run of `valise-ca` ended.
-#[derive(Clone, Debug)]
-pub struct Ran {
-    /// Its exit code; `None` where a signal ended it.
-    pub code: Option<i32>,
-    /// What it printed.
-    pub stdout: String,
-    /// What it complained of.
-    pub stderr: String,
-}
-
-impl Ran {
-    /// Standard output as JSON, of a run that ended well.
-    ///
-    /// # Errors
-    /// [`NetworkError::Authority`] with what it said where it ended otherwise.
-    pub fn json(&self) -> Result<serde_json::Value, NetworkError> {
-        if self.code != Some(0) {
-            let Self { code, stdout, stderr } = self;
-            return Err(NetworkError::authority(format!("valise-ca ended with {code:?}: {stdout}{stderr}")));
-        }
-        serde_json::from_str(&self.stdout).map_err(NetworkError::value)
-    }
-}
 
 /// The authority's folder. One process at a time may have it open: this one, until a command is run.
 #[derive(Debug)]
@@ -79,17 +54,12 @@ impl Office {
 
     /// Runs `valise-ca` on the folder, with its passphrase.
     pub(super) async fn run(&self, arguments: &[&str]) -> Result<Ran, NetworkError> {
-        let program = binary("valise-ca")?;
+        let mut command = Command::new(binary("valise-ca")?);
         let passphrase = self.passphrase_file()?;
         // The folder is the command's alone.
         drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let mut command = Command::new(&program);
         command.arg("--dir").arg(&self.dir).arg("--passphrase-file").arg(&passphrase).args(arguments);
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.map_err(NetworkError::io(&program))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        Ok(Ran { code: output.status.code(), stdout, stderr })
+        process::run(command).await
     }
 
     fn passphrase_file(&self) -> Result<PathBuf, NetworkError> {

@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use valise_broker::config::Config;
 use valise_broker::server::{self, Broker, Status};
 
 use super::binaries::binary;
-use super::process::Process;
+use super::process::{self, Process, Ran};
 use super::spec::Mode;
 use super::{NetworkError, files_below};
 use crate::DEADLINE;
@@ -141,6 +142,16 @@ impl BrokerControl {
         );
         let path = self.config_path();
         std::fs::write(&path, text).map_err(NetworkError::io(&path))
+    }
+
+    /// Runs `valise-broker` with its configuration, as an operator does.
+    ///
+    /// # Errors
+    /// [`NetworkError`] where it cannot be run; how it ended is for the caller to look at.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Ran, NetworkError> {
+        let mut command = Command::new(binary("valise-broker")?);
+        command.args(arguments).arg("--config").arg(self.config_path());
+        process::run(command).await
     }
 
     /// What `valise-broker status` shows.

@@ -70,3 +70,37 @@ impl Process {
         rustix::process::kill_process(pid.ok_or_else(gone)?, signal).map_err(|_| gone())
     }
 }
+
+/// How a command that was run to its end ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output as JSON, of a run that ended well.
+    ///
+    /// # Errors
+    /// [`NetworkError::State`] with what it said where it ended otherwise.
+    pub fn json(&self) -> Result<serde_json::Value, NetworkError> {
+        if self.code != Some(0) {
+            let Self { code, stdout, stderr } = self;
+            return Err(NetworkError::State(format!("a command ended with {code:?}: {stdout}{stderr}")));
+        }
+        serde_json::from_str(&self.stdout).map_err(NetworkError::value)
+    }
+}
+
+/// Runs a command to its end; the runtime goes on meanwhile.
+pub(super) async fn run(mut command: Command) -> Result<Ran, NetworkError> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let program = PathBuf::from(command.as_std().get_program());
+    let output = command.output().await.map_err(NetworkError::io(&program))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+}
