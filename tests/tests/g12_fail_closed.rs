@@ -478,7 +478,7 @@ async fn g12_an_agent_whose_revocation_lists_ran_out_connects_only_with_a_new_bu
     })?;
     fs::copy(aside.join(CRLS_FILE), ken.folder()?.crls())?;
     ken.start().await?;
-    let reason = ken.expect_disconnected_because("a revocation list ran out at").await?;
+    let reason = ken.expect_disconnected_because("ran out at").await?;
     told(&reason, &["valise-ca publish"]);
     assert_eq!(standing(&net).await?, before);
     // It composes and queues, and sends none of it.

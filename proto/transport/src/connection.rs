@@ -13,8 +13,9 @@ use valise_proto::id::SpiffeId;
 use valise_proto::refusal::RefusalCode;
 
 use crate::endpoint::{Transport, wall_clock};
+use crate::error::{CertificateError, Rejection};
 use crate::frames::{FrameReceiver, FrameSender};
-use crate::verify::{Anchors, CertificateError, Usage, parse};
+use crate::verify::{Anchors, Usage, parse};
 
 /// Most characters kept of a sentence that the peer sent.
 const PEER_TEXT_CHARS_MAX: usize = 256;
@@ -35,7 +36,7 @@ pub enum CloseReason {
     },
     /// The peer's TLS or QUIC refused us: its certificate check, the protocol, or a broken rule.
     #[error("refused by the peer: {0}")]
-    Refused(String),
+    Refused(Rejection),
     /// Nothing was heard for too long.
     #[error("nothing was heard from the peer for too long")]
     Idle,
@@ -55,7 +56,9 @@ impl From<ConnectionError> for CloseReason {
                 code: close.error_code.into_inner(),
                 text: printable(&String::from_utf8_lossy(&close.reason)),
             },
-            ConnectionError::ConnectionClosed(close) => Self::Refused(printable(&close.to_string())),
+            ConnectionError::ConnectionClosed(close) => {
+                Self::Refused(Rejection::of(close.error_code.into(), &close.to_string()))
+            }
             ConnectionError::TimedOut => Self::Idle,
             ConnectionError::Reset => Self::Reset,
             ConnectionError::VersionMismatch
@@ -66,7 +69,7 @@ impl From<ConnectionError> for CloseReason {
 }
 
 /// What a person may be shown of a text from outside: no line breaks, escapes or reversed writing.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let steers = |c: &char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

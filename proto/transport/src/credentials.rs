@@ -16,7 +16,8 @@ use valise_proto::crypto::{context, sha256};
 use valise_proto::id::{SpiffeId, Timestamp};
 use zeroize::Zeroize;
 
-use crate::verify::{Anchors, CertificateError, Usage, parse};
+use crate::error::CertificateError;
+use crate::verify::{Anchors, Usage, parse};
 
 /// Why credentials cannot be used. Nothing was changed; those in force stay in force.
 #[derive(Debug, Error)]

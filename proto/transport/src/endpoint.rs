@@ -20,9 +20,10 @@ use valise_proto::id::{BrokerName, SpiffeId, Timestamp};
 
 use crate::connection::{CloseReason, Connection};
 use crate::credentials::{Credentials, RestartKeys};
+use crate::error::CertificateError;
 use crate::options::Options;
 use crate::verifier::Verifier;
-use crate::verify::{Anchors, CertificateError, Usage};
+use crate::verify::{Anchors, Usage};
 
 /// The name in the TLS SNI extension. Brokers are known by their SPIFFE ID, so it is the same for all.
 const SERVER_NAME: &str = "broker.valise.invalid";

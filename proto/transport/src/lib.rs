@@ -56,6 +56,7 @@
 mod connection;
 mod credentials;
 mod endpoint;
+mod error;
 mod frames;
 mod options;
 mod server;
@@ -65,10 +66,11 @@ mod verify;
 pub use connection::{CloseReason, Connection};
 pub use credentials::{Credentials, CredentialsError};
 pub use endpoint::{Client, ConnectError, Transport, TransportError};
+pub use error::{AnchorsError, CertificateError, Rejection};
 pub use frames::{FrameReceiver, FrameSender, ReceiveError, SendError};
 pub use options::Options;
 pub use server::{HandshakeError, Refusals, RefusedHandshake, Server};
-pub use verify::{Anchors, AnchorsError, CertificateError, Revocation, Usage};
+pub use verify::{Anchors, Revocation, Usage};
 
 /// The application protocol of the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"valise/1";

@@ -21,8 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use crate::connection::{CloseReason, Connection};
 use crate::credentials::RestartKeys;
 use crate::endpoint::{Transport, TransportError};
+use crate::error::CertificateError;
 use crate::verifier::Verifier;
-use crate::verify::{Anchors, CertificateError, Usage};
+use crate::verify::{Anchors, Usage};
 
 /// Connections that completed their handshake and wait to be accepted.
 const ACCEPT_QUEUE_LEN: usize = 64;

@@ -11,10 +11,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use valise_proto::id::SpiffeId;
 
-use crate::verify::{Anchors, CertificateError, SIGNATURES, Usage, timestamp};
+use crate::error::CertificateError;
+use crate::verify::{Anchors, SIGNATURES, Usage, timestamp};
 
 /// rustls' view of [`Anchors`].
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Verifier {
                 Some(_) | None => Ok(()),
             });
         result.map_err(|error| {
-            let refusal = rustls::CertificateError::Other(OtherError(Arc::new(error.clone())));
+            let refusal = error.to_rustls();
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             rustls::Error::InvalidCertificate(refusal)
         })

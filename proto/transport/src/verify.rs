@@ -18,13 +18,15 @@ use std::time::Duration;
 use rustls::SignatureScheme;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use thiserror::Error;
 use valise_proto::crypto::sha256;
+use valise_proto::freshness::Urgency;
 use valise_proto::id::{Digest, IdError, Role, SpiffeId, Timestamp, TrustDomain};
 use webpki::{
     CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, UnknownStatusPolicy,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::error::{AnchorsError, CertificateError};
 
 /// Ed25519 only, for certificates, CRLs and handshakes alike.
 pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
@@ -35,90 +37,6 @@ pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
 const ED25519_OID: &str = "1.3.101.112";
 /// How far ahead of this node's clock a revocation list may be dated: clocks differ a little.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
-
-/// Why a peer's certificate (or our own) is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CertificateError {
-    /// None was presented.
-    #[error("no certificate was presented")]
-    NoCertificate,
-    /// Not a certificate that can be read.
-    #[error("the certificate cannot be read: {0}")]
-    Malformed(String),
-    /// Chains to none of our roots.
-    #[error(
-        "the certificate was issued by an authority this node does not trust; compare the trust anchors on both sides"
-    )]
-    UnknownAuthority,
-    /// Past its time.
-    #[error("the certificate expired at {not_after} (this node's clock: {now}); renew it, or set the clock")]
-    Expired {
-        /// Its end.
-        not_after: Timestamp,
-        /// The clock it was compared with.
-        now: Timestamp,
-    },
-    /// Before its time.
-    #[error("the certificate counts only from {not_before} (this node's clock: {now}); set the clock")]
-    NotYetValid {
-        /// Its beginning.
-        not_before: Timestamp,
-        /// The clock it was compared with.
-        now: Timestamp,
-    },
-    /// On a revocation list.
-    #[error("the certificate, or the one that issued it, has been revoked")]
-    Revoked,
-    /// The list that would tell is stale.
-    #[error(
-        "a revocation list ran out at {next_update} (this node's clock: {now}); publish a new one: valise-ca publish"
-    )]
-    RevocationListExpired {
-        /// When it ran out.
-        next_update: Timestamp,
-        /// The clock it was compared with.
-        now: Timestamp,
-    },
-    /// The list that would tell is from the future.
-    #[error("a revocation list is dated {this_update}, after this node's clock ({now}); set the clock")]
-    RevocationListNotYetValid {
-        /// When it says it was issued.
-        this_update: Timestamp,
-        /// The clock it was compared with.
-        now: Timestamp,
-    },
-    /// No list covers the issuer.
-    #[error("no revocation list covers the certificate's issuer; publish one: valise-ca publish")]
-    RevocationUnknown,
-    /// Not issued for this side of a connection.
-    #[error("the certificate was not issued for {0}")]
-    WrongUsage(Usage),
-    /// Of another exchange.
-    #[error("the certificate is of trust domain {got}; this node belongs to {expected}")]
-    WrongTrustDomain {
-        /// This node's.
-        expected: TrustDomain,
-        /// The certificate's.
-        got: TrustDomain,
-    },
-    /// An agency where a broker is expected, the reverse, or another broker.
-    #[error("the certificate is of {got}; {expected} is expected here")]
-    WrongRole {
-        /// Who is expected.
-        expected: String,
-        /// Who it is.
-        got: SpiffeId,
-    },
-    /// A key or a signature that is not Ed25519.
-    #[error("the certificate chain uses another algorithm than Ed25519; issue it anew with valise-ca")]
-    WrongAlgorithm,
-    /// Not an X.509-SVID.
-    #[error("the certificate is not an X.509-SVID: {0}")]
-    NotSpiffe(String),
-    /// Anything else webpki found.
-    #[error("the certificate chain is not valid: {0}")]
-    Invalid(String),
-}
 
 /// Which side of a connection a certificate is used on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,30 +56,6 @@ impl fmt::Display for Usage {
     }
 }
 
-/// Why trust anchors or revocation lists cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum AnchorsError {
-    /// No root.
-    #[error("there is no trust anchor: install the authority's trust.pem")]
-    None,
-    /// A root that cannot be read.
-    #[error("trust anchor {index} cannot be read: {problem}")]
-    Anchor {
-        /// Which, from 0.
-        index: usize,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A revocation list that cannot be read.
-    #[error("revocation list {index} cannot be read: {problem}")]
-    Crl {
-        /// Which, from 0.
-        index: usize,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
 /// What a revocation list says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -177,12 +71,21 @@ pub struct Revocation {
     pub digest: Digest,
 }
 
+impl Revocation {
+    /// How near its end is, without regard to any grace.
+    #[must_use]
+    pub fn urgency(&self, now: Timestamp) -> Urgency {
+        Urgency::of(self.this_update, self.next_update, now)
+    }
+}
+
 /// The roots, revocation lists and trust domain by which peers are judged.
 pub struct Anchors {
     trust_domain: TrustDomain,
     roots: Vec<TrustAnchor<'static>>,
     crls: Vec<CertRevocationList<'static>>,
     revocations: Vec<Revocation>,
+    grace: Duration,
 }
 
 impl Anchors {
@@ -217,7 +120,21 @@ impl Anchors {
             roots: roots.iter().enumerate().map(read_root).collect::<Result<_, _>>()?,
             crls,
             revocations,
+            grace: Duration::ZERO,
         })
+    }
+
+    /// The same, with revocation lists gone by for `grace` beyond their end: for an exchange that would rather act on
+    /// lists that are a little old than stand still.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// How long revocation lists are gone by beyond their end.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// What the revocation lists that count say of themselves, ordered by issuer.
@@ -267,13 +184,19 @@ impl Anchors {
     fn verify_dates(&self, now: Timestamp) -> Result<(), CertificateError> {
         let latest = now.plus(CLOCK_AHEAD_MAX);
         match self.revocations.iter().find(|revocation| revocation.this_update > latest) {
-            Some(&Revocation { this_update, .. }) => {
-                Err(CertificateError::RevocationListNotYetValid { this_update, now })
+            Some(Revocation { issuer, this_update, .. }) => {
+                Err(CertificateError::RevocationListNotYetValid {
+                    issuer: issuer.clone(),
+                    this_update: *this_update,
+                    now,
+                })
             }
             None => Ok(()),
         }
     }
 
+    /// Only where a list has run out, and no longer ago than the grace, webpki is asked again without regard to the
+    /// ends of lists; each list that it may then use was looked at here.
     fn verify_path(
         &self,
         leaf: &CertificateDer<'_>,
@@ -282,31 +205,74 @@ impl Anchors {
         now: Timestamp,
     ) -> Result<(), CertificateError> {
         let end_entity =
-            webpki::EndEntityCert::try_from(leaf).map_err(|error| certificate_error(&error, usage, now))?;
+            webpki::EndEntityCert::try_from(leaf).map_err(|error| self.refusal(&error, usage, now))?;
+        match self.walk(&end_entity, intermediates, usage, now, ExpirationPolicy::Enforce) {
+            Err(webpki::Error::CrlExpired { next_update, .. })
+                if now <= timestamp(next_update).plus(self.grace) =>
+            {
+                for certificate in std::iter::once(leaf).chain(intermediates) {
+                    self.check_within_grace(&parse(certificate)?.issuer, now)?;
+                }
+                self.walk(&end_entity, intermediates, usage, now, ExpirationPolicy::Ignore)
+            }
+            walked => walked,
+        }
+        .map_err(|error| self.refusal(&error, usage, now))
+    }
+
+    fn walk(
+        &self,
+        end_entity: &webpki::EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: Usage,
+        now: Timestamp,
+        expiration: ExpirationPolicy,
+    ) -> Result<(), webpki::Error> {
         let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let revocation = webpki::RevocationOptionsBuilder::new(&crls)
-            .map_err(|_| CertificateError::RevocationUnknown)?
+            .map_err(|_| webpki::Error::UnknownRevocationStatus)?
             .with_depth(RevocationCheckDepth::Chain)
             .with_status_policy(UnknownStatusPolicy::Deny)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .with_expiration_policy(expiration)
             .build();
         let key_usage = match usage {
             Usage::Client => webpki::KeyUsage::client_auth(),
             Usage::Server => webpki::KeyUsage::server_auth(),
         };
         let time = UnixTime::since_unix_epoch(Duration::from_millis(now.millis()));
-        end_entity
-            .verify_for_usage(
-                SIGNATURES.all,
-                &self.roots,
-                intermediates,
-                time,
-                key_usage,
-                Some(revocation),
-                None,
-            )
-            .map(|_| ())
-            .map_err(|error| certificate_error(&error, usage, now))
+        let roots = &self.roots;
+        let walked = end_entity.verify_for_usage(
+            SIGNATURES.all,
+            roots,
+            intermediates,
+            time,
+            key_usage,
+            Some(revocation),
+            None,
+        );
+        walked.map(|_| ())
+    }
+
+    fn check_within_grace(&self, issuer: &str, now: Timestamp) -> Result<(), CertificateError> {
+        let over = |list: &&Revocation| list.issuer == issuer && now > list.next_update.plus(self.grace);
+        self.revocations.iter().find(over).map_or(Ok(()), |list| Err(self.run_out(list, now)))
+    }
+
+    fn run_out(&self, list: &Revocation, now: Timestamp) -> CertificateError {
+        let Revocation { issuer, this_update, next_update, .. } = list;
+        let (issuer, this_update, next_update) = (issuer.clone(), *this_update, *next_update);
+        CertificateError::RevocationListExpired { issuer, this_update, next_update, grace: self.grace, now }
+    }
+
+    fn refusal(&self, error: &webpki::Error, usage: Usage, now: Timestamp) -> CertificateError {
+        let webpki::Error::CrlExpired { next_update, .. } = error else {
+            return certificate_error(error, usage, now);
+        };
+        let end = timestamp(*next_update);
+        match self.revocations.iter().find(|list| list.next_update == end) {
+            Some(list) => self.run_out(list, now),
+            None => certificate_error(error, usage, now),
+        }
     }
 }
 
@@ -329,9 +295,6 @@ fn certificate_error(error: &webpki::Error, usage: Usage, now: Timestamp) -> Cer
             CertificateError::NotYetValid { not_before: timestamp(*not_before), now }
         }
         Error::CertRevoked => CertificateError::Revoked,
-        Error::CrlExpired { next_update, .. } => {
-            CertificateError::RevocationListExpired { next_update: timestamp(*next_update), now }
-        }
         Error::UnknownRevocationStatus => CertificateError::RevocationUnknown,
         Error::RequiredEkuNotFoundContext(_) => CertificateError::WrongUsage(usage),
         Error::UnsupportedSignatureAlgorithmContext(_)
@@ -360,6 +323,7 @@ pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Parsed, CertificateError
     let usages = certificate.extended_key_usage().map_err(|error| malformed(error.to_string()))?;
     let validity = certificate.validity();
     Ok(Parsed {
+        issuer: certificate.issuer().to_string(),
         client: usages.as_ref().is_some_and(|usages| usages.value.client_auth),
         server: usages.as_ref().is_some_and(|usages| usages.value.server_auth),
         names: uris.unwrap_or_default(),
@@ -373,6 +337,7 @@ pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Parsed, CertificateError
 pub(crate) struct Parsed {
     /// Each subject alternative name; `None` for one that is not a URI.
     names: Vec<Option<String>>,
+    issuer: String,
     client: bool,
     server: bool,
     ed25519: bool,

@@ -11,10 +11,12 @@
 mod certificates;
 mod connections;
 mod flood;
+mod freshness;
 mod handshake;
 mod key_exchange;
 mod pki;
 mod raw;
+mod rejections;
 mod streams;
 
 use std::future::Future;

@@ -1,5 +1,7 @@
 //! An authority made by hand as the real one is: a root, an issuing CA below it, leaves, and a revocation list by each.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
@@ -21,7 +23,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) struct Authority {
-    root: CertifiedIssuer<'static, KeyPair>,
+    root: Arc<CertifiedIssuer<'static, KeyPair>>,
     issuing: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -138,7 +140,15 @@ impl Authority {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let issuing =
             CertifiedIssuer::signed_by(authority("Exchange Issuing", ISSUING_SERIAL), key, &root).unwrap();
-        Self { root, issuing }
+        Self { root: Arc::new(root), issuing }
+    }
+
+    /// The same root with the issuing CA that follows this one, under a name of its own.
+    pub(crate) fn successor(&self) -> Self {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let params = authority("Exchange Issuing 2", ISSUING_SERIAL + 1);
+        let issuing = CertifiedIssuer::signed_by(params, key, self.root.as_ref()).unwrap();
+        Self { root: Arc::clone(&self.root), issuing }
     }
 
     pub(crate) fn issue(&self, leaf: &Leaf) -> Issued {
