@@ -1,4 +1,4 @@
-//! What others make of the certificates and revocation lists: webpki as the nodes use it, and OpenSSL.
+//! What the nodes make of the certificates and revocation lists: webpki as they use it. `openssl.rs` asks OpenSSL.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may stop at the first surprise
 
@@ -7,49 +7,13 @@ mod common;
 use std::fs;
 
 use bytes::Bytes;
-use common::{
-    DAY, Founded, Node, PASSPHRASE, agency, certificate_pem, earlier, member, mode, now, openssl, text,
-};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use common::judge::{chain_of, client, verify};
+use common::{DAY, Founded, Node, agency, earlier, member, mode, now};
 use valise_certs::authority::{CHAIN_FILE, Publication, RECEIPT_KEY_FILE, TLS_KEY_FILE, TRUST_FILE};
 use valise_certs::{Profile, RevocationReason};
 use valise_proto::crypto::SigningKey;
-use valise_proto::id::Timestamp;
 use valise_proto::label::Classification;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
-
-/// Judges a chain (leaf first) as a node does: revocation of the whole chain, unknown or stale lists refused.
-fn verify(
-    publication: &Publication,
-    chain: &[Bytes],
-    usage: webpki::KeyUsage,
-    at: Timestamp,
-) -> Result<(), webpki::Error> {
-    let ders: Vec<CertificateDer<'_>> = chain.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
-    let root = CertificateDer::from(publication.trust.anchors[0].as_ref());
-    let anchors = [webpki::anchor_from_trusted_cert(&root).unwrap()];
-    let read = |der: &Bytes| webpki::OwnedCertRevocationList::from_der(der).unwrap().into();
-    let lists: Vec<webpki::CertRevocationList<'_>> = publication.crls.iter().map(read).collect();
-    let lists: Vec<_> = lists.iter().collect();
-    let revocation = webpki::RevocationOptionsBuilder::new(&lists)
-        .unwrap()
-        .with_depth(webpki::RevocationCheckDepth::Chain)
-        .with_status_policy(webpki::UnknownStatusPolicy::Deny)
-        .with_expiration_policy(webpki::ExpirationPolicy::Enforce)
-        .build();
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_millis(at.millis()));
-    let leaf = webpki::EndEntityCert::try_from(&ders[0])?;
-    let algorithms = [webpki::aws_lc_rs::ED25519];
-    leaf.verify_for_usage(&algorithms, &anchors, &ders[1..], time, usage, Some(revocation), None).map(|_| ())
-}
-
-fn client() -> webpki::KeyUsage {
-    webpki::KeyUsage::client_auth()
-}
-
-fn chain_of(text: &str) -> Vec<Bytes> {
-    pem::parse_many(text).unwrap().into_iter().map(|found| Bytes::from(found.into_contents())).collect()
-}
 
 #[test]
 fn an_agencys_certificate_is_good_for_connecting_and_for_nothing_else() {
@@ -169,62 +133,4 @@ fn a_leaf_says_one_thing_about_its_holder_and_is_within_its_issuers_time() {
     let after = now.plus(30 * DAY);
     let error = authority.publication(after).unwrap_err().to_string();
     assert!(error.contains("issuing certificate expired"), "{error}");
-}
-
-#[test]
-fn openssl_agrees() {
-    let Founded { mut authority, now, temp, dir } = Founded::new();
-    let path = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
-    let bundle = authority
-        .enrol(&Node::new("fra/ncb").request(), &Profile::up_to(Classification::Secret), now)
-        .unwrap();
-    let chain = &bundle.bundle().chain;
-    fs::write(path("leaf.pem"), certificate_pem(&chain[0])).unwrap();
-    fs::write(path("issuing.pem"), certificate_pem(&chain[1])).unwrap();
-    authority.publish(temp.path(), now).unwrap();
-    let root = dir.join("root.crt").to_str().unwrap().to_owned();
-    let verify = || {
-        let (crls, issuing, leaf) = (path("crls.pem"), path("issuing.pem"), path("leaf.pem"));
-        openssl(&[
-            "verify",
-            "-x509_strict",
-            "-crl_check_all",
-            "-purpose",
-            "sslclient",
-            "-CAfile",
-            &root,
-            "-CRLfile",
-            &crls,
-            "-untrusted",
-            &issuing,
-            &leaf,
-        ])
-    };
-    let Some(verified) = verify() else { return };
-    assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
-    let shown = text(&openssl(&["x509", "-in", &path("leaf.pem"), "-noout", "-text"]).unwrap().stdout);
-    for line in [
-        "URI:spiffe://exchange.example/agency/fra/ncb",
-        "TLS Web Client Authentication",
-        "Digital Signature",
-        "CA:FALSE",
-        "X509v3 Authority Key Identifier",
-        "Public Key Algorithm: ED25519",
-    ] {
-        assert_eq!(shown.matches(line).count(), 1, "`{line}` in: {shown}");
-    }
-    assert!(!shown.contains("DNS:") && !shown.contains("Server Authentication"), "{shown}");
-    // In an emergency the keys are readable without this tool.
-    let key = dir.join("root.key").to_str().unwrap().to_owned();
-    let pass = format!("pass:{PASSPHRASE}");
-    let opened = openssl(&["pkey", "-in", &key, "-passin", &pass, "-pubout"]).unwrap();
-    let public = openssl(&["x509", "-in", &root, "-noout", "-pubkey"]).unwrap();
-    assert_eq!(text(&opened.stdout), text(&public.stdout), "{}", text(&opened.stderr));
-    authority.revoke(&member("fra/ncb"), RevocationReason::KeyCompromise, now).unwrap();
-    authority.publish(temp.path(), now).unwrap();
-    let refused = verify().unwrap();
-    assert!(!refused.status.success());
-    assert!(text(&refused.stderr).contains("certificate revoked"), "{}", text(&refused.stderr));
-    let list = text(&openssl(&["crl", "-in", &path("crls.pem"), "-noout", "-text"]).unwrap().stdout);
-    assert!(list.contains("CRL Number"), "{list}");
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod judge;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -149,17 +151,6 @@ pub fn ca(args: &[&str]) -> Output {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs `openssl`, where the machine has it.
-pub fn openssl(args: &[&str]) -> Option<Output> {
-    match Command::new("openssl").args(args).stdin(Stdio::null()).output() {
-        Ok(output) => Some(output),
-        Err(error) => {
-            eprintln!("openssl was not asked: {error}");
-            None
-        }
-    }
 }
 
 pub fn certificate_pem(der: &[u8]) -> String {
