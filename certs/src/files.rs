@@ -105,6 +105,14 @@ pub(crate) fn copy_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Gives the file at `path` a second name, under which it stays when it is replaced.
+pub(crate) fn keep_former(path: &Path, former: &Path) -> Result<(), FileError> {
+    let refused = |source| FileError::new("write this file", former, source);
+    remove_if_there(former).map_err(refused)?;
+    // Not every file system knows second names.
+    fs::hard_link(path, former).or_else(|_| fs::copy(path, former).map(|_| ())).map_err(refused)
+}
+
 /// Removes a file; one that is not there is no error.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -59,6 +59,16 @@ impl Folder {
         self.0.join("state.json")
     }
 
+    /// Its lines follow from one another, the last from the state.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.0.join("journal.jsonl")
+    }
+
+    /// The state of before, for as long as a change is being put on stable storage.
+    pub(crate) fn former_state(&self) -> PathBuf {
+        self.0.join("state.json.former")
+    }
+
     pub(crate) fn root_key(&self) -> PathBuf {
         self.0.join("root.key")
     }
@@ -80,7 +90,7 @@ impl Folder {
     }
 
     /// Every file of a founded authority.
-    pub(crate) fn files(&self) -> [PathBuf; 8] {
+    pub(crate) fn files(&self) -> [PathBuf; 10] {
         [
             self.unfinished(),
             self.root_key(),
@@ -88,6 +98,8 @@ impl Folder {
             self.directory_key(),
             self.root_certificate(),
             self.issuing_certificate(),
+            self.journal(),
+            self.former_state(),
             self.state(),
             self.lock_file(),
         ]

@@ -35,9 +35,12 @@ const PEM_LABEL: &str = "ENCRYPTED PRIVATE KEY";
 /// scrypt (RFC 7914) with N = 2^14, r = 8, p = 5: 16 MiB, and one of the settings of equal strength that OWASP's
 /// password storage guidance lists. A larger N would exceed what `openssl pkey` accepts, and in an emergency the keys
 /// must be readable without this tool.
-const SCRYPT_LOG_N: u8 = 14;
+/// A build for tests, whose folders hold nothing worth keeping, does an eightieth of that work.
+const SCRYPT_LOG_N: u8 = if cfg!(debug_assertions) { 10 } else { 14 };
 const SCRYPT_R: u32 = 8;
-const SCRYPT_P: u32 = 5;
+const SCRYPT_P: u32 = if cfg!(debug_assertions) { 1 } else { 5 };
+/// No build that people use is made with less.
+const _: () = assert!(cfg!(debug_assertions) || (SCRYPT_LOG_N == 14 && SCRYPT_R == 8 && SCRYPT_P == 5));
 /// Most work a key file may ask for: a file put in place by somebody else must not take the machine's memory.
 const SCRYPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const SCRYPT_P_MAX: u16 = 64;

@@ -5,6 +5,7 @@
 //! [`register`] looks at a folder without its passphrase, and [`cli`] is the `valise-ca` command. Everything leaves by
 //! hand, as files; this crate knows nothing of networks.
 
+pub mod audit;
 pub mod authority;
 pub mod cli;
 pub mod files;

@@ -151,6 +151,7 @@ fn secret_files_are_for_their_owner_only() {
         ("issuing.key", 0o600),
         ("directory.key", 0o600),
         ("state.json", 0o600),
+        ("journal.jsonl", 0o600),
         ("lock", 0o600),
         ("root.crt", 0o644),
         ("issuing.crt", 0o644),
@@ -158,7 +159,7 @@ fn secret_files_are_for_their_owner_only() {
         assert_eq!(mode(&dir.join(name)), expected, "{name}");
     }
     let everything = snapshot(&dir);
-    assert_eq!(everything.len(), 7, "{:?}", everything.keys());
+    assert_eq!(everything.len(), 8, "{:?}", everything.keys());
     for (path, bytes) in everything {
         assert!(!String::from_utf8_lossy(&bytes).contains("BEGIN PRIVATE KEY"), "{}", path.display());
     }

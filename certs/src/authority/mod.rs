@@ -23,7 +23,7 @@ use thiserror::Error;
 use valise_proto::crypto::SigningKey;
 use valise_proto::delegation::Delegation;
 use valise_proto::enrolment::Trust;
-use valise_proto::id::{Timestamp, TrustDomain};
+use valise_proto::id::{Digest, Timestamp, TrustDomain};
 use valise_proto::label::{Ceiling, PolicyId};
 
 pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
@@ -33,7 +33,7 @@ pub use publish::{CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Publishe
 
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::folder::{Folder, FolderError};
-use crate::journal::Deed;
+use crate::journal::{self, Action, Deed, Head};
 use crate::keys::{Keys, KeysError};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
@@ -114,8 +114,12 @@ pub struct Authority {
     issuing: Ca,
     state: State,
     validity: Validity,
+    clock_accepted: bool,
     _lock: File,
 }
+
+/// How far the clock may be behind the journal's last entry.
+const CLOCK_SLACK: Duration = Duration::from_secs(5 * 60);
 
 impl Authority {
     /// Founds an authority in a new or empty folder: keys, root and issuing certificate, an empty state.
@@ -171,9 +175,15 @@ impl Authority {
             not_before: issuing.certificate.period.not_before,
             not_after: issuing.certificate.period.not_after,
         };
+        let deed = Deed::new(Action::Found, domain, now)
+            .with("policy", &founding.policy)
+            .with("root_key", root_key.key_id())
+            .with("issuing_key", issuing_key.key_id())
+            .with("directory_key", directory.verifying_key().key_id());
         let state = State {
             trust_domain: domain.clone(),
             root_key: Stored(root_key),
+            journal: Head::after(None, &deed, Vec::new()).map_err(StateError::from)?,
             delegation: Hex(delegation.sign(&delegating).encode().to_vec()),
             policy: founding.policy.clone(),
             founded_at: now,
@@ -187,6 +197,7 @@ impl Authority {
             certificates: BTreeMap::new(),
             retired_keys: BTreeSet::new(),
         };
+        journal::append(&folder.journal(), &state.journal)?;
         state::save(&folder.state(), &state, &directory)?;
         remove_marker(folder)?;
         let validity = Validity::default();
@@ -197,6 +208,7 @@ impl Authority {
             issuing,
             state,
             validity,
+            clock_accepted: false,
             _lock: lock,
         })
     }
@@ -214,10 +226,26 @@ impl Authority {
         let state = state::load(&folder.state(), Some(&directory.verifying_key()))?;
         let root = Ca::open(Bytes::copy_from_slice(&state.root_certificate.0), root)?;
         let issuing = Ca::open(Bytes::copy_from_slice(&state.issuing_certificate.0), issuing)?;
+        if !journal::complete(&folder.journal(), &state.journal)? {
+            return Err(StateError::Journal(folder.journal()).into());
+        }
+        // Left by a change that was stopped: the state in place is whole, whichever it is.
+        let former = folder.former_state();
+        files::remove_if_there(&former)
+            .map_err(|source| FileError::new("remove this file", &former, source))?;
         // An init that was stopped at its very last step is finished.
         remove_marker(&folder)?;
         let validity = Validity::default();
-        Ok(Self { folder, directory_key: directory, root, issuing, state, validity, _lock: lock })
+        Ok(Self {
+            folder,
+            directory_key: directory,
+            root,
+            issuing,
+            state,
+            validity,
+            clock_accepted: false,
+            _lock: lock,
+        })
     }
 
     /// How long what is issued and published from now on counts. It is not remembered in the folder.
@@ -254,13 +282,46 @@ impl Authority {
         self.issuing.check_clock(now)
     }
 
-    /// Puts the next state on stable storage; only then does it count.
-    fn commit(&mut self, next: State, deed: &Deed) -> Result<(), StateError> {
-        let Deed { action, at, subject, facts } = deed;
-        let _ = (action, at, subject, facts);
-        state::save(&self.folder.state(), &next, &self.directory_key)?;
+    /// Puts the next state on stable storage and the deed in the journal; only then does it count. Where either fails,
+    /// both are as they were.
+    fn commit(&mut self, mut next: State, deed: &Deed) -> Result<(), StateError> {
+        let deed = self.at_its_time(deed)?;
+        next.journal = Head::after(Some(&self.state.journal), &deed, next.issued_since(&self.state))?;
+        let (state, former) = (self.folder.state(), self.folder.former_state());
+        files::keep_former(&state, &former)?;
+        let saved = state::save(&state, &next, &self.directory_key)
+            .and_then(|()| Ok(journal::append(&self.folder.journal(), &next.journal)?));
+        if saved.is_err() {
+            // It takes no room to put back what is there under another name.
+            let _ = fs::rename(&former, &state);
+        }
+        let _ = files::remove_if_there(&former);
+        saved?;
         self.state = next;
         Ok(())
+    }
+
+    /// A clock that went back would give later deeds earlier times, in the journal and in all that leaves.
+    fn at_its_time(&self, deed: &Deed) -> Result<Deed, StateError> {
+        let last = self.state.journal.at;
+        if deed.at.plus(CLOCK_SLACK) >= last {
+            return Ok(deed.clone());
+        }
+        if self.clock_accepted {
+            return Ok(deed.clone().with("clock_was_ahead_at", last));
+        }
+        Err(StateError::ClockBehind { last, now: deed.at })
+    }
+
+    /// Goes on although the journal's last entry is of a later time than the clock: the clock was wrong then.
+    pub fn accept_clock(&mut self) {
+        self.clock_accepted = true;
+    }
+
+    /// How many entries the journal has, and the digest of the last: what an operator notes elsewhere.
+    #[must_use]
+    pub fn journal_head(&self) -> (u64, Digest) {
+        (self.state.journal.entries, self.state.journal.digest)
     }
 }
 

@@ -90,8 +90,13 @@ pub(super) fn publish(common: &Common, out: &Path, validity: &ValidityArgs) -> O
     let mut authority = common.open()?;
     authority.set_validity(validity.validity());
     let published = authority.publish(out, now())?;
+    let (entries, head) = authority.journal_head();
     if common.json {
-        return render::json(&published);
+        let mut told = serde_json::to_value(&published)?;
+        if let Some(told) = told.as_object_mut() {
+            told.insert("journal".to_owned(), serde_json::json!({ "entries": entries, "head": head }));
+        }
+        return render::json(&told);
     }
     say!("Directory version {}, valid until {}.", published.version, published.expires_at)?;
     say!("Revocation lists number {}, valid until {}.", published.crl_number, published.crls_next_update)?;
@@ -99,6 +104,7 @@ pub(super) fn publish(common: &Common, out: &Path, validity: &ValidityArgs) -> O
         say!("  {}", path.display())?;
     }
     say!("Fingerprint of trust.pem: {}", published.trust_fingerprint)?;
+    say!("Journal: {entries} entries; note its head elsewhere: {head}")?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ macro_rules! tell {
 }
 
 mod ask;
+mod audit;
 mod commands;
 mod enrol;
 mod render;
@@ -38,7 +39,7 @@ const EXIT_MISTAKES: u8 = 2;
 
 /// The authority of a Valise exchange: issues and revokes certificates, enrols agencies, publishes the directory.
 ///
-/// Works offline, on one folder. Only `list`, `show` and `fingerprint` do without its passphrase.
+/// Works offline, on one folder. `list`, `show`, `audit` and `fingerprint` do without its passphrase.
 #[derive(Debug, Parser)]
 #[command(name = "valise-ca", version, propagate_version = true)]
 pub struct Cli {
@@ -59,6 +60,9 @@ struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// This machine's clock is right, though the journal's last entry is of a later time
+    #[arg(long, global = true)]
+    accept_clock: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,6 +134,9 @@ enum Command {
     /// Change what agencies may see
     #[command(subcommand)]
     Clearance(ClearanceCommand),
+    /// Check and print the journal of what was done
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Print the fingerprint of the authority's roots of trust, or of a request, bundle or trust file
     Fingerprint {
         /// The file
@@ -305,6 +312,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
             enrol::set_clearance(&common, &agency, clearance)
         }
+        Command::Audit(command) => audit::run(&common, command),
         Command::Fingerprint { file } => commands::fingerprint(&common, file.as_deref()),
         Command::Completions { shell } => {
             // Not straight to standard output: a generator that cannot write stops the process.
@@ -342,7 +350,11 @@ impl Common {
     fn open(&self) -> Result<Authority, Ended> {
         self.register()?;
         let passphrase = ask::passphrase(self.passphrase_file.as_deref())?;
-        Ok(Authority::open(self.dir()?, &passphrase)?)
+        let mut authority = Authority::open(self.dir()?, &passphrase)?;
+        if self.accept_clock {
+            authority.accept_clock();
+        }
+        Ok(authority)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The state file.
 //!
 //! ```json
-//! { "format": 1, "signature": { "key_id": "…", "value": "…" }, "state": { … } }
+//! { "format": 2, "signature": { "key_id": "…", "value": "…" }, "state": { … } }
 //! ```
 //!
 //! Claimed, against whoever can write into the folder but does not know the passphrase: they cannot raise a clearance,
 //! list a key or lift a revocation. It holds because the bytes of `state`, as they stand in the file, are signed with
 //! the directory key, and a state whose signature does not verify is not acted upon. Not claimed: that an older state,
-//! put back whole, is noticed here. The nodes notice it: they refuse a directory older than, or different from, the
-//! one of that version they hold.
+//! put back whole together with an older journal, is noticed here. The nodes notice it: they refuse a directory older
+//! than, or different from, the one of that version they hold; and whoever noted the journal's head of then does.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use valise_proto::crypto::{Signature, SigningKey, VerifyingKey, context};
-use valise_proto::id::KeyId;
+use valise_proto::id::{KeyId, Timestamp};
 
 use super::State;
 use super::record::Hex;
 use crate::files::{self, FileError, SECRET_FILE};
 
 /// The format written and read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Longest state file: some 20 years of a full directory.
 const STATE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -34,7 +34,7 @@ pub enum StateError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Of a version this tool does not know.
-    #[error("{path} is of format {got}; this valise-ca knows format {FORMAT}: use the valise-ca that wrote it, or a newer one", path = path.display())]
+    #[error("{path} is of format {got}; this valise-ca knows format {FORMAT}: use the valise-ca that wrote it", path = path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -52,10 +52,29 @@ pub enum StateError {
     /// Altered by somebody who does not hold the directory key.
     #[error("{} was altered: its signature does not verify; restore it from a backup and find out who changed it", .0.display())]
     Altered(PathBuf),
+    /// The journal does not end as the state says.
+    #[error("{} does not end with the deed that state.json was signed after; run `valise-ca audit verify` to see which line is wrong, then restore the folder from a backup", .0.display())]
+    Journal(PathBuf),
+    /// The clock went back.
+    #[error(
+        "this machine's clock says {now}, but the journal's last entry is of {last}; set the clock (if the clock is right now and was ahead then, give --accept-clock)"
+    )]
+    ClockBehind {
+        /// Of the last entry.
+        last: Timestamp,
+        /// The clock.
+        now: Timestamp,
+    },
+}
+
+impl From<serde_json::Error> for StateError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreadable { path: "state.json".into(), problem: error.to_string() }
+    }
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct Form {
     format: u64,
 }
 
@@ -99,7 +118,7 @@ pub(crate) fn load(path: &Path, key: Option<&VerifyingKey>) -> Result<State, Sta
         path: path.to_owned(),
         problem: error.to_string(),
     };
-    let head: Head = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let head: Form = serde_json::from_slice(&bytes).map_err(unreadable)?;
     if head.format != FORMAT {
         return Err(StateError::Format { path: path.to_owned(), got: head.format });
     }
@@ -125,9 +144,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::fs;
 
-    use valise_proto::id::Timestamp;
-
     use super::*;
+    use crate::journal::{Action, Deed, Head};
     use crate::randomness;
     use crate::state::Stored;
 
@@ -142,6 +160,8 @@ mod tests {
         fn new() -> Self {
             let temp = tempfile::tempdir().unwrap();
             let key = SigningKey::generate(&mut randomness());
+            let deed =
+                Deed::new(Action::Found, "exchange.example", Timestamp::from_millis(1_700_000_000_000));
             let state = State {
                 trust_domain: "exchange.example".parse().unwrap(),
                 policy: "exchange.example".parse().unwrap(),
@@ -149,6 +169,7 @@ mod tests {
                 root_key: Stored(key.verifying_key()),
                 directory_key: Stored(key.verifying_key()),
                 delegation: Hex(vec![3]),
+                journal: Head::after(None, &deed, Vec::new()).unwrap(),
                 root_certificate: Hex(vec![1]),
                 issuing_certificate: Hex(vec![2]),
                 directory_version: 7,
@@ -205,8 +226,8 @@ mod tests {
     #[test]
     fn g12_a_format_of_the_future_is_its_own_error() {
         let case = Case::new();
-        case.edit("\"format\": 1", "\"format\": 2");
-        case.refused("is of format 2; this valise-ca knows format 1");
+        case.edit("\"format\": 2", "\"format\": 3");
+        case.refused("is of format 3; this valise-ca knows format 2");
     }
 
     #[test]

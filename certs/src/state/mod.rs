@@ -24,6 +24,7 @@ pub use file::StateError;
 pub(crate) use file::{load, save};
 pub(crate) use record::{AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, Stored};
 
+use crate::journal::Head;
 use crate::x509::{Period, RevokedSerial};
 
 /// How long a signing or sealing key counts in the directory from enrolment or renewal on: 2 years.
@@ -178,6 +179,8 @@ pub(crate) struct State {
     pub(crate) founded_at: Timestamp,
     pub(crate) root_key: Stored<VerifyingKey>,
     pub(crate) directory_key: Stored<VerifyingKey>,
+    /// The last line of the journal.
+    pub(crate) journal: Head,
     /// An encoded, signed delegation.
     pub(crate) delegation: Hex,
     /// DER.
@@ -230,6 +233,12 @@ impl State {
             revoked: None,
         };
         self.certificates.insert(serial, record);
+    }
+
+    /// The certificates that this state has and an earlier one had not.
+    pub(crate) fn issued_since(&self, earlier: &Self) -> Vec<Serial> {
+        let new = self.certificates.keys().filter(|serial| !earlier.certificates.contains_key(serial));
+        new.copied().collect()
     }
 
     /// Puts every certificate of `holder` that still counts on the revocation list.

@@ -20,6 +20,10 @@ pub const RENEWAL_POSSESSION: &str = "application/vnd.valise.renewal-possession.
 pub const AUTHORITY_STATE: &str = "application/vnd.valise.authority-state.v1+json";
 /// Signature over what a root's folder keeps.
 pub const ROOT_STATE: &str = "application/vnd.valise.root-state.v1+json";
+/// Prefix of the digest of one entry of an authority's journal.
+pub const JOURNAL: &str = "valise/v1/journal";
+/// Prefix of the digest over a backup of an authority.
+pub const BACKUP: &str = "valise/v1/authority-backup";
 /// Associated data of a sealed portion.
 pub const PORTION: &str = "valise/v1/portion";
 /// Prefix of a portion's commitment.
