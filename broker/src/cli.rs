@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 the command or the configuration has mistakes.
 
+mod spool;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,10 +49,18 @@ enum Command {
         #[arg(long, value_name = "SOCKET")]
         socket: Option<PathBuf>,
     },
+    /// Renewal requests of agencies, on their way to the authority
+    Spool(spool::SpoolArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command
+    Man {
+        /// To this folder, made where there is none
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
 }
 
@@ -89,10 +99,12 @@ pub fn main() -> ExitCode {
         Command::Run(ConfigFile { config }) => run(&config),
         Command::CheckConfig(ConfigFile { config }) => check_config(&config, json),
         Command::Status { config, socket } => status(config.as_deref(), socket, json),
+        Command::Spool(arguments) => spool::run(&arguments, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "valise-broker", &mut std::io::stdout());
             Ok(())
         }
+        Command::Man { out } => man(&out, json),
     };
     let (error, mistakes, code) = match ended {
         Ok(()) => return ExitCode::SUCCESS,
@@ -105,6 +117,32 @@ pub fn main() -> ExitCode {
         eprintln!("valise-broker: {error}");
     }
     ExitCode::from(code)
+}
+
+/// Writes a page for the tool and one for each of its commands.
+fn man(out: &Path, json: bool) -> Outcome {
+    let failed =
+        |path: &Path, error: std::io::Error| anyhow!("{}: cannot be written: {error}", path.display());
+    std::fs::create_dir_all(out).map_err(|error| failed(out, error))?;
+    let mut tool = Cli::command().disable_help_subcommand(true);
+    tool.build();
+    let (mut written, mut waiting) = (Vec::new(), vec![tool]);
+    while let Some(command) = waiting.pop() {
+        waiting.extend(command.get_subcommands().filter(|below| !below.is_hide_set()).cloned());
+        let page = clap_mangen::Man::new(command);
+        let path = out.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        std::fs::write(&path, &text).map_err(|error| failed(&path, error))?;
+        written.push(path);
+    }
+    written.sort();
+    if json {
+        println!("{}", json!({ "files": written }));
+    } else {
+        println!("{} pages written to {}", written.len(), out.display());
+    }
+    Ok(())
 }
 
 fn read_config(path: &Path) -> Result<Config, Ended> {
@@ -177,9 +215,13 @@ fn check_config(path: &Path, json: bool) -> Outcome {
             "revocation_lists": lists
                 .map(|list| json!({ "issuer": list.issuer, "next_update": list.next_update }))
                 .collect::<Vec<_>>(),
+            "warnings": files.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         println!("{summary}");
         return Ok(());
+    }
+    for warning in &files.warnings {
+        eprintln!("warning: {warning}");
     }
     println!("The configuration is in order.");
     println!("  identity     {}", credentials.identity());
@@ -237,6 +279,9 @@ fn render(status: &Status) -> String {
         );
     }
     line("sessions", status.sessions.to_string());
+    let spool = &status.spool;
+    let since = spool.oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+    line("renewals", format!("{} waiting to be carried to the authority{since}", spool.waiting));
     line("log", format!("{} entries", status.log_entries));
     let commits = &status.commits;
     line(

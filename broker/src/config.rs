@@ -18,6 +18,8 @@ pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
 pub const LOG_DEFAULT: &str = "info";
 /// Default of `reload_seconds`.
 pub const RELOAD_SECONDS_DEFAULT: u64 = 2;
+/// Largest `freshness_grace_minutes`: a week.
+pub const FRESHNESS_GRACE_MINUTES_MAX: u64 = 7 * 24 * 60;
 /// Name of the status socket in the data folder, unless `status_socket` names another.
 pub const STATUS_SOCKET_NAME: &str = "status.sock";
 /// Name of the certificate chain that [`Config::new`] looks for.
@@ -32,6 +34,10 @@ pub const TRUST_NAME: &str = "trust.pem";
 pub const DIRECTORY_NAME: &str = "directory.valise";
 /// Name of the revocation lists in the publication folder.
 pub const CRLS_NAME: &str = "crls.pem";
+/// Name of the certificates in the publication folder.
+pub const PUBLISHED_CERTIFICATES_NAME: &str = "certificates.pem";
+/// Name of the spool of renewal requests in the data folder, unless `renewal_spool` names another.
+pub const SPOOL_NAME: &str = "spool";
 /// Longest path of a Unix socket on Linux (`sun_path`, without its terminator), in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Smallest `envelope_bytes_max`: below it hardly a header and its key wraps fit.
@@ -110,8 +116,12 @@ pub struct Config {
     pub receipt_key: PathBuf,
     /// The authority's roots of trust.
     pub trust: PathBuf,
-    /// The folder the authority publishes to: [`DIRECTORY_NAME`] and [`CRLS_NAME`].
+    /// The folder the authority publishes to: [`DIRECTORY_NAME`], [`CRLS_NAME`] and [`PUBLISHED_CERTIFICATES_NAME`].
     pub publication: PathBuf,
+    /// The folder in which renewal requests wait to be carried to the authority; made where there is none.
+    pub renewal_spool: PathBuf,
+    /// How much longer than they say a directory and revocation lists are gone by.
+    pub freshness_grace: Duration,
     /// Which log lines are written, in the syntax of tracing's `EnvFilter`.
     pub log: String,
     /// How they are written.
@@ -168,6 +178,8 @@ impl Config {
         Self {
             listen,
             status_socket: data.join(STATUS_SOCKET_NAME),
+            renewal_spool: data.join(SPOOL_NAME),
+            freshness_grace: Duration::ZERO,
             data,
             certificates: identity.join(CERTIFICATES_NAME),
             tls_key: identity.join(TLS_KEY_NAME),
@@ -204,6 +216,12 @@ impl Config {
         self.publication.join(CRLS_NAME)
     }
 
+    /// The published certificates.
+    #[must_use]
+    pub fn published_certificates(&self) -> PathBuf {
+        self.publication.join(PUBLISHED_CERTIFICATES_NAME)
+    }
+
     /// Limits and times of the transport.
     #[must_use]
     pub fn transport_options(&self) -> valise_transport::Options {
@@ -232,6 +250,10 @@ impl Config {
         let status_socket = table.text("status_socket").map(|text| folder.join(text));
         let status_socket = status_socket.or_else(|| data.as_ref().map(|data| data.join(STATUS_SOCKET_NAME)));
         table.check_socket(status_socket.as_deref());
+        let renewal_spool = table.text("renewal_spool").map(|text| folder.join(text));
+        let renewal_spool = renewal_spool.or_else(|| data.as_ref().map(|data| data.join(SPOOL_NAME)));
+        let freshness_grace =
+            table.seconds("freshness_grace_minutes", 0, (0, FRESHNESS_GRACE_MINUTES_MAX)) * 60;
         let log = table.log();
         let log_format = table.log_format();
         let reload_interval = table.seconds("reload_seconds", RELOAD_SECONDS_DEFAULT, (1, 3600));
@@ -247,6 +269,8 @@ impl Config {
                 receipt_key: receipt_key?,
                 trust: trust?,
                 publication: publication?,
+                renewal_spool: renewal_spool?,
+                freshness_grace,
                 log,
                 log_format,
                 reload_interval,

@@ -166,6 +166,21 @@ impl Exchange {
         issue(&self.authority, identity, serial)
     }
 
+    /// A certificate for an agency with a key of its own, from `not_before` on.
+    pub fn issue_for(
+        &self,
+        identity: &SpiffeId,
+        serial: u64,
+        key: rcgen::KeyPair,
+        not_before: Timestamp,
+    ) -> Issued {
+        let seconds = i64::try_from(not_before.millis() / 1000).unwrap();
+        let mut params = leaf(identity, serial);
+        params.not_before = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        let leaf = params.signed_by(&key, &self.authority).unwrap();
+        Issued { chain: leaf.pem(), key: key.serialize_pem() }
+    }
+
     /// The authority's revocation list.
     pub fn crl(&self, number: u64, revoked: &[u64]) -> Bytes {
         crl(&self.authority, number, revoked, 2100)
@@ -271,6 +286,13 @@ pub fn issue(
     identity: &SpiffeId,
     serial: u64,
 ) -> Issued {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let leaf = leaf(identity, serial).signed_by(&key, authority).unwrap();
+    Issued { chain: leaf.pem(), key: key.serialize_pem() }
+}
+
+/// What a certificate says that counts nearly for ever.
+fn leaf(identity: &SpiffeId, serial: u64) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::default();
     params.serial_number = Some(rcgen::SerialNumber::from(serial));
     params.subject_alt_names = vec![rcgen::SanType::URI(identity.to_string().try_into().unwrap())];
@@ -279,7 +301,5 @@ pub fn issue(
         Some(_) => rcgen::ExtendedKeyUsagePurpose::ServerAuth,
         None => rcgen::ExtendedKeyUsagePurpose::ClientAuth,
     }];
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let leaf = params.signed_by(&key, authority).unwrap();
-    Issued { chain: leaf.pem(), key: key.serialize_pem() }
+    params
 }

@@ -21,13 +21,14 @@ fn what_is_required_is_enough_and_paths_are_relative_to_the_file() {
     expected.receipt_key = "/keys/receipt.key".into();
     assert_eq!(config, expected);
     assert_eq!(config.status_socket, Path::new("/etc/valise/data/status.sock"));
+    assert_eq!(config.renewal_spool, Path::new("/etc/valise/data/spool"));
     assert_eq!(config.directory(), Path::new("/etc/valise/published/directory.valise"));
 }
 
 #[test]
 fn all_mistakes_come_at_once() {
     let text = "listen = 'here'\ndata = 3\ntls_key = ''\ncolour = 1\nlog = 'a=b=c'\nlog_format = 'xml'\n\
-        reload_seconds = 0\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
+        reload_seconds = 0\nrenewal_spool = 1\nfreshness_grace_minutes = 10081\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
         unacknowledged_max = 1025\nin_flight_max = 'many'\nclock_ahead_seconds_max = 301\nlifetime_days_max = 367\n\
         connections_per_agency_max = 0\nconnections_max = 0\nhandshake_seconds = 61\nidle_seconds = 1\n\
         goodbye_seconds = 0\nintake_bytes_max = 1\nsweep_seconds = -1\nspeed = 9\n";
@@ -44,6 +45,8 @@ fn all_mistakes_come_at_once() {
         "log",
         "log_format",
         "reload_seconds",
+        "renewal_spool",
+        "freshness_grace_minutes",
         "limits.envelope_bytes_max",
         "limits.recipients_max",
         "limits.portions_max",
@@ -70,7 +73,7 @@ fn all_mistakes_come_at_once() {
 #[test]
 fn every_setting_is_read() {
     let text = format!(
-        "status_socket = 's'\nlog = 'debug'\nlog_format = 'json'\nreload_seconds = 7\n{GOOD}[limits]\n\
+        "status_socket = 's'\nlog = 'debug'\nlog_format = 'json'\nreload_seconds = 7\nrenewal_spool = 'r'\nfreshness_grace_minutes = 90\n{GOOD}[limits]\n\
          envelope_bytes_max = 8192\nrecipients_max = 2\nportions_max = 3\nunacknowledged_max = 4\nin_flight_max = 5\n\
          clock_ahead_seconds_max = 6\nlifetime_days_max = 7\nconnections_per_agency_max = 8\nconnections_max = 9\n\
          handshake_seconds = 10\nidle_seconds = 11\ngoodbye_seconds = 12\nintake_bytes_max = 8192\nsweep_seconds = 13\n"
@@ -78,6 +81,8 @@ fn every_setting_is_read() {
     let config = parse(&text).unwrap();
     let seconds = Duration::from_secs;
     assert_eq!(config.status_socket, Path::new("/etc/valise/s"));
+    assert_eq!(config.renewal_spool, Path::new("/etc/valise/r"));
+    assert_eq!(config.freshness_grace, seconds(90 * 60));
     assert_eq!(
         (config.log.as_str(), config.log_format, config.reload_interval),
         ("debug", LogFormat::Json, seconds(7))

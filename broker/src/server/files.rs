@@ -21,6 +21,7 @@ use valise_transport::{
     Anchors, AnchorsError, CertificateError, Credentials, CredentialsError, Revocation, Usage,
 };
 
+use super::certificates::Certificates;
 use crate::config::Config;
 use crate::folder::{self, SecretError};
 
@@ -160,6 +161,14 @@ pub enum FileProblem {
         /// Its key.
         key_id: KeyId,
     },
+    /// The published certificates cannot be used.
+    #[error("{}: {problem}; put the newest certificates here (valise-ca publish)", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The revocation lists cannot be used.
     #[error("{}: {problem}; put the newest revocation lists here (valise-ca publish)", path.display())]
     Crls {
@@ -185,6 +194,10 @@ pub struct NodeFiles {
     pub crls: Vec<Bytes>,
     /// Roots and revocation lists together.
     pub anchors: Anchors,
+    /// What agencies are given when they ask for their certificate.
+    pub certificates: Certificates,
+    /// What is not in order, and keeps no broker from running.
+    pub warnings: Vec<FileProblem>,
 }
 
 impl NodeFiles {
@@ -219,7 +232,9 @@ impl NodeFiles {
         if !problems.is_empty() {
             return Err(FilesError { problems });
         }
-        Ok(Self { credentials, receipt_key, trust, directory, crls, anchors })
+        let mut warnings = Vec::new();
+        let certificates = keep(Certificates::load(config, &anchors, now), &mut warnings).unwrap_or_default();
+        Ok(Self { credentials, receipt_key, trust, directory, crls, anchors, certificates, warnings })
     }
 
     /// What agents are given.
@@ -242,7 +257,7 @@ fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<String>, FileProblem> {
     })
 }
 
-fn read_problem(path: &Path, source: io::Error, mend: &'static str) -> FileProblem {
+pub(super) fn read_problem(path: &Path, source: io::Error, mend: &'static str) -> FileProblem {
     FileProblem::Read { path: path.to_owned(), source, mend }
 }
 
@@ -285,6 +300,7 @@ pub(super) fn load_directory(
     let bytes = folder::read(&path, DIRECTORY_BYTES_MAX)
         .map_err(|error| read_problem(&path, error, "publish it and copy it here: valise-ca publish"))?;
     let directory = Directory::verify(bytes.into(), trust);
+    let directory = directory.map(|directory| directory.with_grace(config.freshness_grace));
     let fresh = directory.and_then(|directory| directory.check_fresh(now).map(|()| directory));
     fresh.map_err(|source| FileProblem::Directory { path, source })
 }

@@ -8,10 +8,12 @@
 //! | [`outgoing`] | one per receive stream: deliveries out, acknowledgements in |
 //! | [`sweep`] | deletes what has expired; one at a time |
 //! | [`reload`] | watches certificate, revocation lists and directory |
+//! | [`spool`] | renewal requests, kept until they were carried to the authority and granted |
 //! | [`status`] | answers `valise-broker status` on a Unix socket |
 //!
 //! Queues between tasks are bounded, or hold no more than what a bounded one let in.
 
+mod certificates;
 mod driver;
 mod files;
 mod held;
@@ -19,6 +21,7 @@ mod intake;
 mod outgoing;
 mod reload;
 mod session;
+mod spool;
 mod status;
 mod sweep;
 
@@ -40,9 +43,11 @@ use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_transport::{Credentials, Server, Transport, TransportError};
 
+use certificates::Certificates;
 pub use files::{FileProblem, FilesError, NodeFiles};
+pub use spool::{Contents, Exported, Spool, SpoolError, Waiting};
 pub use status::{
-    AskError, Commits, DirectoryStatus, QueueDepth, RevocationStatus, SocketError, Status, ask,
+    AskError, Commits, DirectoryStatus, QueueDepth, RevocationStatus, SocketError, SpoolStatus, Status, ask,
 };
 
 use crate::config::Config;
@@ -95,6 +100,7 @@ pub(crate) struct Shared {
     transport: Transport,
     committer: CommitterHandle,
     reader: Reader,
+    spool: Arc<Spool>,
     workers: rayon::ThreadPool,
     inputs: mpsc::Sender<driver::Input>,
     /// Told by the committer's thread, which must not wait.
@@ -120,6 +126,8 @@ struct InForce {
     credentials: Credentials,
     /// DER.
     crls: Vec<Bytes>,
+    /// What agencies are given when they ask for their certificate.
+    certificates: Arc<Certificates>,
 }
 
 impl Shared {
@@ -207,17 +215,31 @@ impl Broker {
             let files = NodeFiles::load(&opening, now())?;
             let store = SledStore::open(&opening.data)?;
             held::check(&opening, &files)?;
-            Ok::<_, StartError>((files, store))
+            let spool = Spool::new(&opening.renewal_spool);
+            spool.create().map_err(system("the spool of renewal requests cannot be made"))?;
+            // Of requests from before the last stop only those that are older than what is published are surely granted.
+            let certificates = &files.certificates;
+            spool.settle(|request| certificates.grants(request, certificates));
+            Ok::<_, StartError>((files, store, spool))
         });
         let interrupted =
             |error: tokio::task::JoinError| system("starting was interrupted")(std::io::Error::other(error));
-        let (files, store) = opened.await.map_err(interrupted)??;
-        Self::start_with(config, files, store)
+        let (files, store, spool) = opened.await.map_err(interrupted)??;
+        Self::start_with(config, files, store, Arc::new(spool))
     }
 
-    fn start_with(config: Config, files: NodeFiles, store: SledStore) -> Result<Self, StartError> {
+    fn start_with(
+        config: Config,
+        files: NodeFiles,
+        store: SledStore,
+        spool: Arc<Spool>,
+    ) -> Result<Self, StartError> {
         let publication = files.publication();
-        let NodeFiles { credentials, receipt_key, trust, directory, crls, anchors } = files;
+        let NodeFiles { credentials, receipt_key, trust, directory, crls, anchors, certificates, warnings } =
+            files;
+        for warning in warnings {
+            tracing::warn!(%warning, "the broker runs without this file");
+        }
         let status = status::listen(&config.status_socket)?;
         held::keep_directory(&config, &directory).map_err(FilesError::from)?;
         held::keep_crls(&config, &crls).map_err(FilesError::from)?;
@@ -240,11 +262,16 @@ impl Broker {
             receipt_key,
             trust,
             policy: RwLock::new(Arc::new(policy)),
-            in_force: RwLock::new(Arc::new(InForce { credentials, crls })),
+            in_force: RwLock::new(Arc::new(InForce {
+                credentials,
+                crls,
+                certificates: Arc::new(certificates),
+            })),
             reloading: Mutex::new(()),
             transport,
             committer: handle,
             reader,
+            spool,
             workers,
             inputs,
             queued,

@@ -15,6 +15,7 @@ use valise_proto::id::Timestamp;
 use valise_proto::wire::session::Publication;
 use valise_transport::{Anchors, CertificateError, Credentials, Usage};
 
+use super::certificates::Certificates;
 use super::driver::Input;
 use super::files::{self, FileProblem, FilesError};
 use super::{InForce, Shared, held, now};
@@ -57,9 +58,15 @@ fn prints(config: &Config) -> Prints {
         let found = fs::metadata(path).ok()?;
         Some((found.len(), found.modified().ok(), found.ino()))
     };
-    [&config.certificates, &config.tls_key, &config.directory(), &config.crls()]
-        .map(|path| print(path))
-        .into()
+    [
+        &config.certificates,
+        &config.tls_key,
+        &config.directory(),
+        &config.crls(),
+        &config.published_certificates(),
+    ]
+    .map(|path| print(path))
+    .into()
 }
 
 /// What is to come into force.
@@ -68,6 +75,7 @@ struct Newer {
     credentials: Option<Credentials>,
     crls: Option<(Vec<Bytes>, Anchors)>,
     directory: Option<Directory>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// Reads the files now and takes what is newer into force.
@@ -103,6 +111,15 @@ fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
             Ok(()) => newer.credentials = Some(credentials),
             Err(problem) => problems.push(problem),
         }
+    }
+    let held = shared.transport.anchors();
+    let anchors = newer.crls.as_ref().map_or(&*held, |(_, anchors)| anchors);
+    match Certificates::load(config, anchors, now) {
+        Ok(certificates) => {
+            shared.spool.settle(|request| certificates.grants(request, &in_force.certificates));
+            newer.certificates = Some(Arc::new(certificates));
+        }
+        Err(problem) => problems.push(problem),
     }
     match load_directory(shared, now) {
         Ok(directory) => newer.directory = directory,
@@ -170,7 +187,7 @@ fn load_directory(shared: &Shared, now: Timestamp) -> Result<Option<Directory>, 
 }
 
 async fn put_in_force(shared: &Shared, newer: Newer) {
-    let Newer { credentials, crls, directory } = newer;
+    let Newer { credentials, crls, directory, certificates } = newer;
     let before = shared.in_force();
     let mut after = InForce::clone(&before);
     if let Some(credentials) = credentials {
@@ -185,6 +202,10 @@ async fn put_in_force(shared: &Shared, newer: Newer) {
         tracing::info!("newer revocation lists are in force");
         shared.transport.swap_anchors(anchors);
         after.crls = crls;
+    }
+    if let Some(certificates) = certificates {
+        tracing::debug!(agencies = certificates.len(), "published certificates are in force");
+        after.certificates = certificates;
     }
     let publication_crls = after.crls.clone();
     shared.replace_in_force(after);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use valise_proto::wire::session::{
 use valise_transport::{Connection, FrameReceiver, FrameSender, ReceiveError, Server};
 
 use super::driver::{Input, SessionHandle};
-use super::{Shared, intake, outgoing};
+use super::{Shared, intake, now, outgoing};
 use crate::core::{SessionId, StreamId};
 
 /// How long the peers are given to hear that the broker has closed their connections.
@@ -229,11 +230,10 @@ impl Peer {
         let answer = match query {
             Query::Publication => Answer::Publication(self.publication()),
             Query::NoticeStatus(id) => self.notice_status(id).await,
-            Query::Renewal(_) => Answer::Refusal(Refusal::new(
-                RefusalCode::StoreUnavailable,
-                "this broker keeps no renewal requests; carry it to the authority by hand",
-            )),
-            Query::Certificate => Answer::Certificate(Vec::new()),
+            Query::Renewal(request) => self.renewal(request).await,
+            Query::Certificate => {
+                Answer::Certificate(self.shared.in_force().certificates.chain(&self.agency, now()))
+            }
         };
         sender.send(answer.encode()).await?;
         sender.finish_and_wait().await;
@@ -243,6 +243,19 @@ impl Peer {
     fn publication(&self) -> Publication {
         let directory = self.shared.policy().directory.encoded().clone();
         Publication { directory, crls: self.shared.in_force().crls.clone() }
+    }
+
+    async fn renewal(&self, request: Bytes) -> Answer {
+        let (shared, agency) = (Arc::clone(&self.shared), self.agency.clone());
+        let keep = move || shared.spool.keep(&agency, request, &shared.policy(), now());
+        match tokio::task::spawn_blocking(keep).await {
+            Ok(Ok(digest)) => Answer::Spooled(digest),
+            Ok(Err(refusal)) => {
+                tracing::info!(peer = %self.agency, %refusal, "renewal request refused");
+                Answer::Refusal(refusal)
+            }
+            Err(error) => unavailable(&error),
+        }
     }
 
     /// Only the originator is told; to others the notice is as unknown as one that never was.
@@ -276,6 +289,6 @@ fn violation(detail: &str) -> Fault {
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Answer {
-    tracing::error!(%error, "a notice cannot be looked up");
+    tracing::error!(%error, "a question cannot be answered");
     Answer::Refusal(Refusal::new(RefusalCode::StoreUnavailable, "the broker's store cannot be read"))
 }

@@ -19,7 +19,7 @@ use valise_proto::id::{AgencyId, KeyId, SpiffeId, Timestamp};
 use valise_transport::Revocation;
 
 use super::driver::Input;
-use super::{Shared, now};
+use super::{Shared, Spool, now};
 use crate::store::{Depth, Reader, StoreError};
 
 /// How long whoever asks is given to read the answer.
@@ -52,6 +52,8 @@ pub struct Status {
     pub sessions: usize,
     /// The inboxes that are not empty.
     pub queues: Vec<QueueDepth>,
+    /// Renewal requests on their way to the authority.
+    pub spool: SpoolStatus,
     /// Entries of the log.
     pub log_entries: u64,
     /// What the committer has done since the start.
@@ -80,6 +82,15 @@ pub struct RevocationStatus {
     pub number: String,
     /// When it runs out.
     pub next_update: Timestamp,
+}
+
+/// Renewal requests that wait to be carried to the authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// How many.
+    pub waiting: usize,
+    /// Since when the oldest does, by this broker's clock.
+    pub oldest: Option<Timestamp>,
 }
 
 /// How many items stand in one queue.
@@ -231,8 +242,10 @@ async fn answer(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> 
 /// [`StoreError`].
 pub(super) async fn gather(shared: &Arc<Shared>) -> Result<Status, StoreError> {
     let reader = shared.reader.clone();
-    let kept = tokio::task::spawn_blocking(move || read(&reader)).await;
-    let (queues, log_entries) = kept.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())))?;
+    let spool = Arc::clone(&shared.spool);
+    let kept = tokio::task::spawn_blocking(move || read(&reader, &spool)).await;
+    let (queues, log_entries, spool) =
+        kept.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())))?;
     let (answer, sessions) = oneshot::channel();
     // The driver is gone only when the broker is stopping.
     let _ = shared.inputs.send(Input::Sessions { answer }).await;
@@ -254,15 +267,21 @@ pub(super) async fn gather(shared: &Arc<Shared>) -> Result<Status, StoreError> {
         revocation_lists: shared.transport.anchors().revocations().iter().map(revocation).collect(),
         sessions: sessions.await.unwrap_or(0),
         queues,
+        spool,
         log_entries,
         commits: Commits { groups: commits.groups, operations: commits.operations, syncs: commits.syncs },
         failure: shared.committer.failure().map(|error| error.to_string()),
     })
 }
 
-fn read(reader: &Reader) -> Result<(Vec<QueueDepth>, u64), StoreError> {
+fn read(reader: &Reader, spool: &Spool) -> Result<(Vec<QueueDepth>, u64, SpoolStatus), StoreError> {
     let depth = |Depth { agency, precedence, items }| QueueDepth { agency, precedence, items };
-    Ok((reader.depths()?.into_iter().map(depth).collect(), reader.log_len()?))
+    let (waiting, oldest) = spool.depth().unwrap_or_else(|error| {
+        tracing::warn!(%error, "how many renewal requests wait is not known");
+        (0, None)
+    });
+    let queues = reader.depths()?.into_iter().map(depth).collect();
+    Ok((queues, reader.log_len()?, SpoolStatus { waiting, oldest }))
 }
 
 fn revocation(list: &Revocation) -> RevocationStatus {

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+use valise_proto::renewal::SignedRenewalRequest;
+use valise_proto::wire::session::Answer;
+
 use crate::office::Office;
 
 fn command(arguments: &[&str]) -> Output {
@@ -94,6 +97,63 @@ async fn a_running_broker_is_asked_and_not_started_twice() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("in use by another broker"), "{}", stderr(&output));
     broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_spool_is_carried_out_while_the_broker_runs_and_again_without_harm() {
+    let office = Office::of_three();
+    let broker = office.start().await;
+    let config = office.config_file();
+    let config = config.to_str().unwrap();
+    let output = command(&["spool", "list", "--config", config]);
+    assert!(stdout(&output).contains("No renewal request waits"), "{}", stdout(&output));
+    let request = crate::renewal::in_order(&office.exchange, "fra/ncb");
+    let france = office.connect(&broker, "fra/ncb").await;
+    assert_eq!(crate::renewal::send(&france, &request).await, Answer::Spooled(request.digest()));
+    std::fs::write(office.config.renewal_spool.join("spoilt.pem"), b"spoilt").unwrap();
+    let output = command(&["spool", "list", "--config", config, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let listed: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(listed["waiting"][0]["agency"], "fra/ncb");
+    assert_eq!(listed["waiting"][0]["fingerprint"], request.fingerprint().as_str());
+    assert!(listed["unreadable"][0].as_str().unwrap().contains("spoilt.pem"), "{listed}");
+    let out = office.path("medium/renewals");
+    for (written, unchanged) in [(1, 0), (0, 1)] {
+        let output =
+            command(&["spool", "export", "--config", config, "--out", out.to_str().unwrap(), "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let exported: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let counts = ["written", "unchanged"].map(|key| exported[key].as_array().unwrap().len());
+        assert_eq!(counts, [written, unchanged]);
+    }
+    let carried = std::fs::read_to_string(out.join("fra.ncb.pem")).unwrap();
+    assert_eq!(SignedRenewalRequest::from_pem(&carried).unwrap(), request);
+    let output = command(&["status", "--config", config]);
+    assert!(stdout(&output).contains("waiting to be carried to the authority"), "{}", stdout(&output));
+    broker.stop().await;
+}
+
+#[test]
+fn a_medium_that_cannot_be_written_to_is_told_by_its_name() {
+    let office = Office::of_three();
+    let (config, out) = (office.config_file(), office.path("medium"));
+    std::fs::write(&out, b"not a folder").unwrap();
+    for arguments in [["spool", "export", "--config", config.to_str().unwrap()].as_slice(), &["man"]] {
+        let output = command(&[arguments, &["--out", out.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("medium"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_man_page_is_written_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(&["man", "--out", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for page in ["valise-broker.1", "valise-broker-run.1", "valise-broker-spool-export.1"] {
+        let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(text.contains(".TH"), "{page}: {text}");
+    }
 }
 
 #[test]

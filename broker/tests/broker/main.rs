@@ -11,6 +11,7 @@ mod fixture;
 mod office;
 mod publication;
 mod refusals;
+mod renewal;
 mod restart;
 mod sessions;
 mod stranger;
