@@ -41,14 +41,28 @@ pub enum Action {
     Enrol,
     /// A bundle was made for an agency; where that was due, with a new certificate.
     Bundle,
+    /// An agency was given the certificate it asked for, with the keys it brought.
+    Renew,
     /// A member was taken out for good.
     Revoke,
+    /// One certificate was revoked.
+    RevokeCertificate,
+    /// An agency's certificates were revoked, it was suspended, and that was published.
+    Emergency,
     /// An agency was suspended.
     Suspend,
     /// A suspension was ended.
     Reinstate,
     /// An agency was cleared otherwise.
     SetClearance,
+    /// An agency was given other functions.
+    SetFunctions,
+    /// An agency was allowed to originate otherwise.
+    SetOrigination,
+    /// An agency became its State's contact point, or no longer is.
+    SetContactPoint,
+    /// An agency was given another name for people.
+    SetName,
     /// Directory and revocation lists were signed.
     Publish,
 }
@@ -63,10 +77,17 @@ impl Action {
             Self::SetEndpoints => "SET_ENDPOINTS",
             Self::Enrol => "ENROL",
             Self::Bundle => "BUNDLE",
+            Self::Renew => "RENEW",
             Self::Revoke => "REVOKE",
+            Self::RevokeCertificate => "REVOKE_CERTIFICATE",
+            Self::Emergency => "EMERGENCY",
             Self::Suspend => "SUSPEND",
             Self::Reinstate => "REINSTATE",
             Self::SetClearance => "SET_CLEARANCE",
+            Self::SetFunctions => "SET_FUNCTIONS",
+            Self::SetOrigination => "SET_ORIGINATION",
+            Self::SetContactPoint => "SET_CONTACT_POINT",
+            Self::SetName => "SET_NAME",
             Self::Publish => "PUBLISH",
         }
     }

@@ -207,7 +207,9 @@ impl Ca {
                 serial_number: SerialNumber::from_slice(revoked.serial.as_bytes()),
                 revocation_time: date_time(revoked.at)?,
                 reason_code: Some(reason_code(revoked.reason)),
-                invalidity_date: None,
+                invalidity_date: (revoked.since < revoked.at)
+                    .then(|| date_time(revoked.since))
+                    .transpose()?,
             })
         };
         let params = CertificateRevocationListParams {
@@ -227,6 +229,8 @@ impl Ca {
 pub(crate) struct RevokedSerial {
     pub(crate) serial: Serial,
     pub(crate) at: Timestamp,
+    /// From when on its key may have been in other hands: the invalidity date (RFC 5280 section 5.3.2).
+    pub(crate) since: Timestamp,
     pub(crate) reason: RevocationReason,
 }
 

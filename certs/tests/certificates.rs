@@ -12,6 +12,7 @@ use common::{DAY, Founded, Node, agency, earlier, member, mode, now};
 use valise_certs::authority::{CHAIN_FILE, Publication, RECEIPT_KEY_FILE, TLS_KEY_FILE, TRUST_FILE};
 use valise_certs::{Profile, RevocationReason};
 use valise_proto::crypto::SigningKey;
+use valise_proto::directory::AgencyStatus;
 use valise_proto::label::Classification;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -70,7 +71,8 @@ fn g12_revoked_certificates_and_stale_lists_are_refused() {
     let publication = authority.publication(now).unwrap();
     assert_eq!(verify(&publication, &revoked.bundle().chain, client(), now), Err(webpki::Error::CertRevoked));
     assert_eq!(verify(&publication, &other.bundle().chain, client(), now), Ok(()));
-    assert!(publication.directory.agency(&agency("fra/ncb")).is_none());
+    let entry = publication.directory.agency(&agency("fra/ncb")).unwrap();
+    assert_eq!(entry.status, AgencyStatus::Revoked { since: now });
     let later = now.plus(31 * DAY);
     let stale = verify(&publication, &other.bundle().chain, client(), later);
     assert!(matches!(stale, Err(webpki::Error::CrlExpired { .. })), "{stale:?}");

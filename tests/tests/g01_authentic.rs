@@ -288,7 +288,7 @@ async fn g01_a_revoked_agency_is_out_within_ten_seconds_and_stays_out() -> Outco
     })?;
     let reason = tokio::time::timeout(OUT_WITHIN, session.goodbye()).await??.expect("it is told why");
     // The revocation list and the directory say it, whichever is read first.
-    let codes = [RefusalCode::KeyNotActive, RefusalCode::UnknownAgency];
+    let codes = [RefusalCode::KeyNotActive, RefusalCode::Revoked];
     assert!(codes.contains(&reason.code), "{reason}");
     let end = tokio::time::timeout(OUT_WITHIN, session.connection().closed()).await?;
     let told = matches!(&end, CloseReason::Peer { code, .. } if *code == u64::from(reason.code.number()));

@@ -158,29 +158,21 @@ impl Authority {
         check_endpoints(&endpoints)?;
         let deed = Deed::new(Action::SetEndpoints, name, now).with("endpoints", endpoints.join(", "));
         let mut next = self.state.clone();
-        let listed = next.brokers.get_mut(name).filter(|record| match record.standing {
-            Standing::Active | Standing::Suspended => true,
-            Standing::Revoked { .. } => false,
-        });
+        let listed = next.brokers.get_mut(name).filter(|record| record.standing.is_member());
         listed.ok_or_else(|| BrokerError::Unknown(name.clone()))?.endpoints = endpoints;
         Ok(self.commit(next, &deed)?)
     }
 
     fn check_room(&self, name: &BrokerName) -> Result<(), BrokerError> {
-        let listed = self.state.brokers.iter().filter(|(other, record)| match record.standing {
-            Standing::Active | Standing::Suspended => *other != name,
-            Standing::Revoked { .. } => false,
-        });
+        let listed = self.state.brokers.iter();
+        let listed = listed.filter(|(other, record)| *other != name && record.standing.is_member());
         if listed.count() >= BROKERS_MAX { Err(BrokerError::Full) } else { Ok(()) }
     }
 
     /// Receipt keys that still count. Those of a revoked broker no longer do.
     fn receipt_keys(&self, name: &BrokerName) -> Vec<KeyRecord<VerifyingKey>> {
-        let Some(record) = self.state.brokers.get(name) else { return Vec::new() };
-        match record.standing {
-            Standing::Active | Standing::Suspended => record.receipt_keys.clone(),
-            Standing::Revoked { .. } => Vec::new(),
-        }
+        let member = self.state.brokers.get(name).filter(|record| record.standing.is_member());
+        member.map(|record| record.receipt_keys.clone()).unwrap_or_default()
     }
 }
 

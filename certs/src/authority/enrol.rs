@@ -3,19 +3,22 @@
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::crypto::{KeyError, VerifyingKey};
-use valise_proto::directory::AGENCIES_MAX;
+use valise_proto::directory::{AGENCIES_MAX, KEYS_MAX};
 use valise_proto::enrolment::{
     Challenge, EnrolmentBundle, EnrolmentRequest, SignedEnrolmentBundle, SignedEnrolmentRequest,
 };
-use valise_proto::id::{AgencyId, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
+use valise_proto::id::{AgencyId, Role, SpiffeId, Timestamp, TrustDomain};
 
-use super::{Authority, PublishError};
+use super::brought::Brought;
+use super::{Authority, BroughtError, CeilingError, PublishError};
 use crate::journal::{Action, Deed};
 use crate::member;
 use crate::profile::{Profile, ProfileError};
 use crate::randomness;
 use crate::request::{CsrError, check_csr};
-use crate::state::{AgencyRecord, Hex, KeyHolder, KeyRecord, Serial, Standing, State, StateError, Stored};
+use crate::state::{
+    AgencyRecord, CertificateRecord, Hex, KeyRecord, Serial, Standing, State, StateError, Stored,
+};
 use crate::x509::{Period, SignError};
 
 /// Why an agency was not enrolled, or got no bundle. Nothing was changed.
@@ -45,33 +48,12 @@ pub enum EnrolError {
         "{0} is enrolled already with this request and another profile; `valise-ca clearance set {0}` changes its clearance, `valise-ca bundle {0}` makes a bundle for what it is"
     )]
     OtherProfile(AgencyId),
-    /// Another member has this key.
-    #[error(
-        "the request's {what} key {key} belongs to {holder} already; every agency makes its own keys with `valise-agent init`"
-    )]
-    KeyInUse {
-        /// Which of the request's keys.
-        what: &'static str,
-        /// Its name.
-        key: KeyId,
-        /// Who has it.
-        holder: String,
-    },
-    /// A revoked member had this key.
-    #[error(
-        "the request's {what} key {key} was revoked; have the agency make new keys with `valise-agent init` in a new folder"
-    )]
-    KeyRevoked {
-        /// Which of the request's keys.
-        what: &'static str,
-        /// Its name.
-        key: KeyId,
-    },
-    /// One key for two purposes.
-    #[error(
-        "the request uses one key for TLS and for signing; have the agency make its keys with `valise-agent init`"
-    )]
-    OneKeyTwice,
+    /// The keys in it.
+    #[error(transparent)]
+    Keys(#[from] BroughtError),
+    /// More than this authority may grant.
+    #[error(transparent)]
+    Ceiling(#[from] CeilingError),
     /// The State has one.
     #[error("{holder} is the contact point of {state}; enrol this agency without --contact-point", state = holder.state())]
     ContactPoint {
@@ -92,6 +74,11 @@ pub enum EnrolError {
         /// When.
         at: Timestamp,
     },
+    /// Its TLS key was lost.
+    #[error(
+        "the TLS key of {0} was revoked with its certificate; have the agency bring another: with a renewal request (`valise-ca renew FILE`), or after `valise-ca revoke {0}` with an enrolment request"
+    )]
+    KeyLost(AgencyId),
     /// The sealing key.
     #[error("the request's sealing key cannot be used: {0}")]
     SealingKey(#[from] KeyError),
@@ -127,7 +114,10 @@ impl Authority {
             });
         }
         profile.validate()?;
-        if let Some(record) = self.enrolled(&asked.agency) {
+        // One that an emergency shut out comes back like one that was revoked: with other keys.
+        let former = self.state.agencies.get(&asked.agency);
+        let shut_out = former.is_some_and(|record| self.state.is_shut_out(record));
+        if let Some(record) = self.enrolled(&asked.agency).filter(|_| !shut_out) {
             if record.request_digest != request.digest() {
                 return Err(EnrolError::AlreadyEnrolled(asked.agency.clone()));
             }
@@ -138,9 +128,12 @@ impl Authority {
         }
         let identity = SpiffeId::agency(asked.trust_domain.clone(), asked.agency.clone());
         let tls_key = check_csr(&asked.csr_der, &identity)?;
-        self.check_keys(asked, &tls_key)?;
+        let brought = Brought::new(&tls_key, &asked.signing_key, &asked.sealing_key);
+        brought.check(&self.state, None)?;
         self.check_place(asked, profile)?;
+        self.state.check_ceiling(&asked.agency, profile)?;
         let mut next = self.state.clone();
+        let former_signing_keys = next.take_leave(&asked.agency);
         let serial = next.fresh_serial();
         let leaf = self.issuing.leaf(&identity, &tls_key, serial, self.validity.leaf, now)?;
         next.note_certificate(serial, &identity, leaf.period, now);
@@ -152,8 +145,11 @@ impl Authority {
             tls_key: Stored(tls_key),
             signing_key: KeyRecord::new(asked.signing_key, now),
             sealing_key: KeyRecord::new(asked.sealing_key.clone(), now),
+            former_signing_keys,
+            former_sealing_keys: Vec::new(),
             serial,
             certificate: Hex(leaf.der.to_vec()),
+            granted: None,
         };
         next.agencies.insert(asked.agency.clone(), record);
         let deed = Deed::new(Action::Enrol, &asked.agency, now)
@@ -173,64 +169,44 @@ impl Authority {
         let mut next = self.state.clone();
         let mut deed = Deed::new(Action::Bundle, agency, now);
         if self.renewal_is_due(agency, now) {
-            deed = deed.with("serial", self.renew(&mut next, agency, now)?);
+            deed = deed.with("serial", self.reissue(&mut next, agency, now)?);
         }
         self.make_bundle(next, agency, deed, now)
     }
 
     fn enrolled(&self, agency: &AgencyId) -> Option<&AgencyRecord> {
-        self.state.agencies.get(agency).filter(|record| match record.standing {
-            Standing::Active | Standing::Suspended => true,
-            Standing::Revoked { .. } => false,
-        })
-    }
-
-    fn check_keys(&self, asked: &EnrolmentRequest, tls_key: &VerifyingKey) -> Result<(), EnrolError> {
-        let keys = [
-            ("TLS", tls_key.key_id()),
-            ("signing", asked.signing_key.key_id()),
-            ("sealing", asked.sealing_key.key_id()),
-        ];
-        for (what, key) in keys {
-            match self.state.key_holder(key) {
-                None => {}
-                Some(KeyHolder::Retired) => return Err(EnrolError::KeyRevoked { what, key }),
-                Some(KeyHolder::Member(holder)) => {
-                    return Err(EnrolError::KeyInUse { what, key, holder: member::name(&holder) });
-                }
-            }
-        }
-        if tls_key.key_id() == asked.signing_key.key_id() { Err(EnrolError::OneKeyTwice) } else { Ok(()) }
+        self.state.agencies.get(agency).filter(|record| record.standing.is_member())
     }
 
     fn check_place(&self, asked: &EnrolmentRequest, profile: &Profile) -> Result<(), EnrolError> {
-        let enrolled = self.state.agencies.keys().filter(|id| self.enrolled(id).is_some());
-        if enrolled.clone().count() >= AGENCIES_MAX {
+        let others = self.state.agencies.keys().filter(|id| **id != asked.agency);
+        if others.filter(|id| self.enrolled(id).is_some()).count() >= AGENCIES_MAX {
             return Err(EnrolError::Full);
         }
-        let contact_point = |id: &&AgencyId| {
-            id.state() == asked.agency.state()
-                && self.enrolled(id).is_some_and(|record| record.profile.contact_point)
-        };
-        match enrolled.clone().find(contact_point) {
-            Some(holder) if profile.contact_point => Err(EnrolError::ContactPoint { holder: holder.clone() }),
-            Some(_) | None => Ok(()),
+        match self.state.contact_point(&asked.agency).filter(|_| profile.contact_point) {
+            Some(holder) => Err(EnrolError::ContactPoint { holder: holder.clone() }),
+            None => Ok(()),
         }
     }
 
+    /// Whether the certificate in force is revoked, or two thirds of its life are over.
     fn renewal_is_due(&self, agency: &AgencyId, now: Timestamp) -> bool {
         let certificate =
             self.enrolled(agency).and_then(|record| self.state.certificates.get(&record.serial));
         certificate.is_some_and(|certificate| {
-            Period { not_before: certificate.not_before, not_after: certificate.not_after }.is_due(now)
+            let CertificateRecord { not_before, not_after, revoked, .. } = *certificate;
+            revoked.is_some() || Period { not_before, not_after }.is_due(now)
         })
     }
 
     /// A new certificate for the keys there are, which count on for as long as those of a new enrolment would.
-    fn renew(&self, next: &mut State, agency: &AgencyId, now: Timestamp) -> Result<Serial, EnrolError> {
+    fn reissue(&self, next: &mut State, agency: &AgencyId, now: Timestamp) -> Result<Serial, EnrolError> {
         let serial = next.fresh_serial();
         let identity = member::identity(&next.trust_domain, &Role::Agency(agency.clone()));
         let record = next.agencies.get_mut(agency).ok_or_else(|| EnrolError::Unknown(agency.clone()))?;
+        if next.retired_keys.contains(&record.tls_key.0.key_id()) {
+            return Err(EnrolError::KeyLost(agency.clone()));
+        }
         let leaf = self.issuing.leaf(&identity, &record.tls_key.0, serial, self.validity.leaf, now)?;
         record.serial = serial;
         record.certificate = Hex(leaf.der.to_vec());
@@ -267,5 +243,33 @@ impl Authority {
         let signed = bundle.sign(&self.directory_key);
         self.commit(next, &deed.with("directory", signed_version))?;
         Ok(signed)
+    }
+}
+
+impl State {
+    /// Whether an agency was suspended and its certificate in force revoked: it must bring other keys.
+    fn is_shut_out(&self, record: &AgencyRecord) -> bool {
+        let revoked = || self.certificates.get(&record.serial).is_some_and(|found| found.revoked.is_some());
+        match record.standing {
+            Standing::Active | Standing::Revoked { .. } => false,
+            Standing::Suspended { .. } => revoked(),
+        }
+    }
+
+    /// Retires the keys of an agency that comes back with others. Those it signed with until it was suspended or
+    /// revoked are returned: what it signed before that counts on.
+    fn take_leave(&mut self, agency: &AgencyId) -> Vec<KeyRecord<VerifyingKey>> {
+        let Some(record) = self.agencies.get(agency) else { return Vec::new() };
+        self.retired_keys.extend(record.key_ids());
+        let (Standing::Suspended { since } | Standing::Revoked { since, .. }) = record.standing else {
+            return Vec::new();
+        };
+        // The first moment that does not count is `since`.
+        let last = Timestamp::from_millis(since.millis().saturating_sub(1));
+        let mut keys: Vec<_> = record.signing_keys().cloned().collect();
+        keys.iter_mut().for_each(|key| key.end_at(last));
+        keys.retain(|key| key.not_before < key.not_after);
+        keys.truncate(KEYS_MAX.saturating_sub(1));
+        keys
     }
 }

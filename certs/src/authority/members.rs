@@ -1,13 +1,15 @@
-//! Changes to members: revoked, suspended, reinstated, cleared otherwise. They count from the next publication on.
+//! Members and their certificates taken out, suspended and reinstated. It counts from the next publication on.
 
 use thiserror::Error;
 use valise_proto::id::{AgencyId, Role, Timestamp};
 
-use super::Authority;
+use super::{Authority, CeilingError};
 use crate::journal::{Action, Deed};
 use crate::member;
-use crate::profile::{Grant, ProfileError};
-use crate::state::{AgencyRecord, RevocationReason, Standing, State, StateError};
+use crate::profile::ProfileError;
+use crate::state::{
+    AgencyRecord, CertificateRecord, RevocationReason, Revoked, Serial, Standing, State, StateError,
+};
 use crate::x509::SignError;
 
 /// Why a member was not changed. Nothing was changed.
@@ -34,9 +36,39 @@ pub enum ChangeError {
         /// Why.
         reason: RevocationReason,
     },
-    /// The clearance.
+    /// No such certificate.
+    #[error("no certificate with serial {0} was issued; `valise-ca show ID` lists those of a member")]
+    UnknownCertificate(Serial),
+    /// A revoked certificate stays revoked.
+    #[error("certificate {serial} was revoked at {at}")]
+    CertificateRevoked {
+        /// Its number.
+        serial: Serial,
+        /// When.
+        at: Timestamp,
+    },
+    /// From a time to come.
+    #[error(
+        "--since {since} is ahead of this machine's clock ({now}); give the time from when on it may not be believed, or none for now"
+    )]
+    SinceAhead {
+        /// The time given.
+        since: Timestamp,
+        /// The clock.
+        now: Timestamp,
+    },
+    /// The State has one.
+    #[error("{holder} is the contact point of {state}; `valise-ca contact-point clear {holder}` first", state = holder.state())]
+    ContactPoint {
+        /// The contact point.
+        holder: AgencyId,
+    },
+    /// What the agency is to be.
     #[error(transparent)]
-    Clearance(#[from] ProfileError),
+    Profile(#[from] ProfileError),
+    /// More than this authority may grant.
+    #[error(transparent)]
+    Ceiling(#[from] CeilingError),
     /// The clock.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -46,8 +78,7 @@ pub enum ChangeError {
 }
 
 impl Authority {
-    /// Takes a member out for good: it leaves the directory, its certificates go on the revocation list, and nobody
-    /// may bring its keys again.
+    /// [`Authority::revoke_since`] now.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -57,13 +88,32 @@ impl Authority {
         reason: RevocationReason,
         now: Timestamp,
     ) -> Result<(), ChangeError> {
+        self.revoke_since(member, reason, now, now)
+    }
+
+    /// Takes a member out for good: its certificates go on the revocation list, nobody may bring its keys again, and
+    /// what an agency signed from `since` on does not count. A broker leaves the directory; an agency stays listed as
+    /// revoked for as long as something that it signed before may be under way.
+    ///
+    /// Again with an earlier `since`, this moves that time: it is often found out later when a key was lost.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn revoke_since(
+        &mut self,
+        member: &Role,
+        reason: RevocationReason,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), ChangeError> {
         self.check_clock(now)?;
+        check_since(since, now)?;
         let mut next = self.state.clone();
         let unknown = || ChangeError::Unknown(member::name(member));
         let (standing, keys) = match member {
             Role::Agency(agency) => {
                 let record = next.agencies.get_mut(agency).ok_or_else(unknown)?;
-                let keys = record.key_ids().to_vec();
+                let keys = record.key_ids();
                 (&mut record.standing, keys)
             }
             Role::Broker(broker) => {
@@ -72,21 +122,79 @@ impl Authority {
                 (&mut record.standing, keys)
             }
         };
-        check_not_revoked(member, *standing)?;
-        *standing = Standing::Revoked { at: now, reason };
+        let at = match *standing {
+            Standing::Active | Standing::Suspended { .. } => now,
+            Standing::Revoked { at, since: known, .. } if since < known => at,
+            Standing::Revoked { at, reason, .. } => {
+                return Err(ChangeError::Revoked { member: member::name(member), at, reason });
+            }
+        };
+        *standing = Standing::Revoked { at, since, reason };
         next.retired_keys.extend(keys);
         let identity = member::identity(&next.trust_domain, member);
-        next.revoke_certificates(&identity, now, reason);
+        next.revoke_certificates(&identity, Revoked { at, since, reason });
         let deed = Deed::new(Action::Revoke, member::name(member), now).with("reason", reason);
-        Ok(self.commit(next, &deed)?)
+        Ok(self.commit(next, &deed.with("since", since))?)
     }
 
-    /// Keeps an agency listed, but from sending and receiving.
+    /// Revokes one certificate; its holder stays what it is. An agency gets another one by the next renewal or bundle:
+    /// for the same key, unless that was lost (`KEY_COMPROMISE`), when it must bring another.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn revoke_certificate(
+        &mut self,
+        serial: Serial,
+        reason: RevocationReason,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Role, ChangeError> {
+        self.check_clock(now)?;
+        check_since(since, now)?;
+        let mut next = self.state.clone();
+        let unknown = || ChangeError::UnknownCertificate(serial);
+        let CertificateRecord { holder, revoked, .. } =
+            next.certificates.get_mut(&serial).ok_or_else(unknown)?;
+        if let Some(Revoked { at, .. }) = *revoked {
+            return Err(ChangeError::CertificateRevoked { serial, at });
+        }
+        *revoked = Some(Revoked { at: now, since, reason });
+        let member = holder.role.clone();
+        next.retire_lost_key(&member, serial, reason);
+        let deed = Deed::new(Action::RevokeCertificate, member::name(&member), now)
+            .with("serial", serial)
+            .with("reason", reason);
+        self.commit(next, &deed.with("since", since))?;
+        Ok(member)
+    }
+
+    /// [`Authority::suspend_since`] now.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub fn suspend(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
-        self.set_standing(agency, Standing::Suspended, Deed::new(Action::Suspend, agency, now))
+        self.suspend_since(agency, now, now)
+    }
+
+    /// Keeps an agency listed, but from sending and receiving; what it signed from `since` on does not count until it
+    /// is reinstated. Again with an earlier `since`, this moves that time.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn suspend_since(
+        &mut self,
+        agency: &AgencyId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), ChangeError> {
+        check_since(since, now)?;
+        let mut next = self.state.clone();
+        let standing = &mut record_of(&mut next, agency)?.standing;
+        if matches!(*standing, Standing::Suspended { since: known } if known <= since) {
+            return Err(ChangeError::Already { member: agency.to_string(), standing: *standing });
+        }
+        *standing = Standing::Suspended { since };
+        Ok(self.commit(next, &Deed::new(Action::Suspend, agency, now).with("since", since))?)
     }
 
     /// Ends a suspension.
@@ -94,55 +202,42 @@ impl Authority {
     /// # Errors
     /// [`ChangeError`].
     pub fn reinstate(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
-        self.set_standing(agency, Standing::Active, Deed::new(Action::Reinstate, agency, now))
-    }
-
-    fn set_standing(&mut self, agency: &AgencyId, standing: Standing, deed: Deed) -> Result<(), ChangeError> {
         let mut next = self.state.clone();
-        let record = record_of(&mut next, agency)?;
-        if record.standing == standing {
-            return Err(ChangeError::Already { member: agency.to_string(), standing });
+        let standing = &mut record_of(&mut next, agency)?.standing;
+        if *standing == Standing::Active {
+            return Err(ChangeError::Already { member: agency.to_string(), standing: *standing });
         }
-        record.standing = standing;
-        Ok(self.commit(next, &deed)?)
-    }
-
-    /// Clears an agency for exactly what `clearance` says. Classifications it might originate by name and is no longer
-    /// cleared for are taken away.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub fn set_clearance(
-        &mut self,
-        agency: &AgencyId,
-        clearance: Grant,
-        now: Timestamp,
-    ) -> Result<(), ChangeError> {
-        clearance.validate()?;
-        let granted = clearance.to_clearance(agency.state(), &self.state.policy);
-        let deed = Deed::new(Action::SetClearance, agency, now).with("clearance", granted);
-        let mut next = self.state.clone();
-        let profile = &mut record_of(&mut next, agency)?.profile;
-        if let Some(classifications) = &mut profile.originate_classifications {
-            classifications.retain(|class| clearance.classes.contains(class));
-        }
-        profile.clearance = clearance;
-        Ok(self.commit(next, &deed)?)
+        *standing = Standing::Active;
+        Ok(self.commit(next, &Deed::new(Action::Reinstate, agency, now))?)
     }
 }
 
-fn record_of<'a>(state: &'a mut State, agency: &AgencyId) -> Result<&'a mut AgencyRecord, ChangeError> {
-    let member = Role::Agency(agency.clone());
+impl State {
+    /// Sees to it that no other certificate is issued for the key of a certificate that was lost with it.
+    pub(super) fn retire_lost_key(&mut self, member: &Role, serial: Serial, reason: RevocationReason) {
+        let Role::Agency(agency) = member else { return };
+        let lost = self.agencies.get(agency).filter(|record| record.serial == serial);
+        if let Some(record) = lost.filter(|_| reason == RevocationReason::KeyCompromise) {
+            self.retired_keys.insert(record.tls_key.0.key_id());
+        }
+    }
+}
+
+/// The record of an agency that is a member still.
+pub(super) fn record_of<'a>(
+    state: &'a mut State,
+    agency: &AgencyId,
+) -> Result<&'a mut AgencyRecord, ChangeError> {
     let record = state.agencies.get_mut(agency).ok_or_else(|| ChangeError::Unknown(agency.to_string()))?;
-    check_not_revoked(&member, record.standing)?;
-    Ok(record)
-}
-
-fn check_not_revoked(member: &Role, standing: Standing) -> Result<(), ChangeError> {
-    match standing {
-        Standing::Active | Standing::Suspended => Ok(()),
-        Standing::Revoked { at, reason } => {
-            Err(ChangeError::Revoked { member: member::name(member), at, reason })
+    match record.standing {
+        Standing::Active | Standing::Suspended { .. } => Ok(record),
+        Standing::Revoked { at, reason, .. } => {
+            Err(ChangeError::Revoked { member: agency.to_string(), at, reason })
         }
     }
+}
+
+/// What is to count from a time on counts from now on at the latest.
+pub(super) fn check_since(since: Timestamp, now: Timestamp) -> Result<(), ChangeError> {
+    if since > now { Err(ChangeError::SinceAhead { since, now }) } else { Ok(()) }
 }

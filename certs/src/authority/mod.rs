@@ -6,6 +6,8 @@
 //! storage in one atomic replacement, and only then returns. Only one process has the folder open at a time.
 
 mod broker;
+mod brought;
+mod changes;
 mod enrol;
 mod members;
 mod publish;
@@ -27,6 +29,8 @@ use valise_proto::id::{Digest, Timestamp, TrustDomain};
 use valise_proto::label::{Ceiling, PolicyId};
 
 pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
+pub use brought::BroughtError;
+pub use changes::CeilingError;
 pub use enrol::EnrolError;
 pub use members::ChangeError;
 pub use publish::{CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE};

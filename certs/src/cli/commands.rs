@@ -6,7 +6,7 @@ use valise_proto::enrolment::{
     BUNDLE_PEM_LABEL, REQUEST_PEM_LABEL, SignedEnrolmentBundle, SignedEnrolmentRequest, TRUST_PEM_LABEL,
     Trust,
 };
-use valise_proto::id::{AgencyId, BrokerName, Role, TrustDomain};
+use valise_proto::id::{BrokerName, Role, TrustDomain};
 use valise_proto::label::PolicyId;
 
 use super::enrol::PEM_BYTES_MAX;
@@ -14,7 +14,6 @@ use super::{Common, Ended, Outcome, ValidityArgs, ask, now, render};
 use crate::authority::{self, Authority, Founding, TLS_KEY_FILE, Validity};
 use crate::files::{self, PLAIN_FILE};
 use crate::folder::Folder;
-use crate::state::RevocationReason;
 
 pub(super) fn init(common: &Common, trust_domain: TrustDomain, policy: PolicyId) -> Outcome {
     let dir = common.dir()?;
@@ -127,24 +126,6 @@ pub(super) fn show(common: &Common, member: &Role) -> Outcome {
     }
     tell!("{}", render::member(&view))?;
     Ok(())
-}
-
-pub(super) fn revoke(common: &Common, member: &Role, reason: RevocationReason) -> Outcome {
-    let mut authority = common.open()?;
-    authority.revoke(member, reason, now())?;
-    changed(common, &authority, member)
-}
-
-pub(super) fn suspend(common: &Common, agency: &AgencyId) -> Outcome {
-    let mut authority = common.open()?;
-    authority.suspend(agency, now())?;
-    changed(common, &authority, &Role::Agency(agency.clone()))
-}
-
-pub(super) fn reinstate(common: &Common, agency: &AgencyId) -> Outcome {
-    let mut authority = common.open()?;
-    authority.reinstate(agency, now())?;
-    changed(common, &authority, &Role::Agency(agency.clone()))
 }
 
 /// Tells what a member is now.

@@ -18,6 +18,7 @@ mod ask;
 mod audit;
 mod commands;
 mod enrol;
+mod members;
 mod render;
 
 use std::io::Write;
@@ -32,7 +33,6 @@ use valise_proto::label::PolicyId;
 use crate::authority::{Authority, Validity};
 use crate::member;
 use crate::register::Register;
-use crate::state::RevocationReason;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_MISTAKES: u8 = 2;
@@ -111,19 +111,17 @@ enum Command {
         member: Role,
     },
     /// Take a member out for good: certificates revoked, keys never accepted again
-    Revoke {
-        /// An agency such as fra/ncb, or a broker
-        #[arg(value_name = "ID", value_parser = member::parse)]
-        member: Role,
-        /// Why: unspecified, key-compromise, superseded, cessation-of-operation or privilege-withdrawn
-        #[arg(long, value_name = "REASON", default_value = "unspecified")]
-        reason: RevocationReason,
-    },
+    ///
+    /// An agency stays listed as REVOKED for as long as something it signed before may be under way. Given again with
+    /// an earlier --since, this moves that time.
+    Revoke(members::RevokeArgs),
     /// Keep an agency listed, but from sending and receiving
     Suspend {
         /// The agency
         #[arg(value_name = "STATE/UNIT")]
         agency: AgencyId,
+        #[command(flatten)]
+        since: members::SinceArgs,
     },
     /// End a suspension
     Reinstate {
@@ -306,9 +304,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Publish { out, validity } => commands::publish(&common, &out, &validity),
         Command::List => commands::list(&common),
         Command::Show { member } => commands::show(&common, &member),
-        Command::Revoke { member, reason } => commands::revoke(&common, &member, reason),
-        Command::Suspend { agency } => commands::suspend(&common, &agency),
-        Command::Reinstate { agency } => commands::reinstate(&common, &agency),
+        Command::Revoke(args) => members::revoke(&common, args),
+        Command::Suspend { agency, since } => members::suspend(&common, &agency, since),
+        Command::Reinstate { agency } => members::reinstate(&common, &agency),
         Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
             enrol::set_clearance(&common, &agency, clearance)
         }

@@ -142,11 +142,18 @@ fn broker(view: &BrokerView) -> String {
 
 fn standing(facts: &mut Facts, standing: Standing) {
     match standing {
-        Standing::Active | Standing::Suspended => facts.line("status", standing),
-        Standing::Revoked { at, reason } => {
-            facts.line("status", format_args!("{standing} at {at} ({reason})"))
+        Standing::Active => {
+            facts.line("status", standing);
         }
-    };
+        Standing::Suspended { since } => {
+            facts.line("status", format_args!("{standing} since {since}"));
+        }
+        Standing::Revoked { at, since, reason } => {
+            facts
+                .line("status", format_args!("{standing} at {at} ({reason})"))
+                .line("  not believed", format_args!("from {since} on"));
+        }
+    }
 }
 
 fn certificates(facts: &mut Facts, views: &[CertificateView]) {

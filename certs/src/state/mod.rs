@@ -1,9 +1,10 @@
 //! What the authority has issued and decided: everything that must outlive the process.
 //!
-//! `file` keeps it; `record` are its entries. A change is made on a copy, which takes the place of what is held
+//! `file` keeps it; `record` are its entries; `listing` is what the directory says of them. A change is made on a copy, which takes the place of what is held
 //! only once it is on stable storage; so a failure at any point leaves the authority as it was.
 
 mod file;
+mod listing;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +14,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use valise_proto::crypto::{KeyError, VerifyingKey};
-use valise_proto::delegation::SignedDelegation;
-use valise_proto::directory::{
-    AgencyEntry, AgencyStatus, BrokerEntry, DirectoryContent, DirectoryError, KEYS_MAX,
-};
 use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
 use valise_proto::label::PolicyId;
 
 pub use file::StateError;
 pub(crate) use file::{load, save};
-pub(crate) use record::{AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, Stored};
+pub use record::Standing;
+pub(crate) use record::{AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, Revoked, Stored};
 
 use crate::journal::Head;
 use crate::x509::{Period, RevokedSerial};
@@ -143,33 +141,6 @@ impl FromStr for RevocationReason {
     }
 }
 
-/// Whether a member takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
-pub enum Standing {
-    /// It does.
-    Active,
-    /// It is listed, but neither sends nor receives.
-    Suspended,
-    /// It is not listed, and its certificates are on the revocation list.
-    Revoked {
-        /// When.
-        at: Timestamp,
-        /// Why.
-        reason: RevocationReason,
-    },
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "ACTIVE",
-            Self::Suspended => "SUSPENDED",
-            Self::Revoked { .. } => "REVOKED",
-        })
-    }
-}
-
 /// Everything the authority remembers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -241,11 +212,13 @@ impl State {
         new.copied().collect()
     }
 
-    /// Puts every certificate of `holder` that still counts on the revocation list.
-    pub(crate) fn revoke_certificates(&mut self, holder: &SpiffeId, at: Timestamp, reason: RevocationReason) {
+    /// Puts every certificate of `holder` that still counts on the revocation list. For those put there at that same
+    /// moment before, when they may have been in other hands is corrected.
+    pub(crate) fn revoke_certificates(&mut self, holder: &SpiffeId, revoked: Revoked) {
         let of_holder = self.certificates.values_mut().filter(|certificate| certificate.holder == *holder);
-        for certificate in of_holder.filter(|certificate| certificate.revoked.is_none()) {
-            certificate.revoked = Some(record::Revoked { at, reason });
+        let meant = |known: Option<Revoked>| known.is_none_or(|known| known.at == revoked.at);
+        for certificate in of_holder.filter(|certificate| meant(certificate.revoked)) {
+            certificate.revoked = Some(revoked);
         }
     }
 
@@ -254,8 +227,8 @@ impl State {
         let listed =
             self.certificates.iter().filter(|(_, record)| record.not_after.plus(REVOKED_AFTER_EXPIRY) >= now);
         let entry = |(serial, record): (&Serial, &CertificateRecord)| {
-            let record::Revoked { at, reason } = record.revoked?;
-            Some(RevokedSerial { serial: *serial, at, reason })
+            let Revoked { at, since, reason } = record.revoked?;
+            Some(RevokedSerial { serial: *serial, at, since, reason })
         };
         listed.filter_map(entry).collect()
     }
@@ -272,65 +245,6 @@ impl State {
             .or_else(|| broker().map(|(name, _)| Role::Broker(name.clone())));
         role.map(KeyHolder::Member)
     }
-
-    /// What a directory of this state says.
-    pub(crate) fn directory(
-        &self,
-        issued_at: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<DirectoryContent, DirectoryError> {
-        let agencies = self.agencies.iter().filter_map(|(id, record)| self.agency_entry(id, record));
-        let brokers = self.brokers.iter().filter_map(|(name, record)| broker_entry(name, record));
-        Ok(DirectoryContent {
-            trust_domain: self.trust_domain.clone(),
-            policy: self.policy.clone(),
-            version: self.directory_version,
-            issued_at,
-            expires_at,
-            agencies: agencies.map(|entry| (entry.id.clone(), entry)).collect(),
-            brokers: brokers.map(|entry| (entry.name.clone(), entry)).collect(),
-            delegation: SignedDelegation::decode(self.delegation.0.clone().into())?,
-        })
-    }
-
-    fn agency_entry(&self, id: &AgencyId, record: &AgencyRecord) -> Option<AgencyEntry> {
-        let status = match record.standing {
-            Standing::Active => AgencyStatus::Active,
-            Standing::Suspended => AgencyStatus::Suspended { since: record.enrolled_at },
-            Standing::Revoked { .. } => return None,
-        };
-        let profile = &record.profile;
-        Some(AgencyEntry {
-            id: id.clone(),
-            display_name: profile.display_name.clone().unwrap_or_else(|| id.to_string()),
-            functions: profile.functions.clone(),
-            clearance: profile.clearance.to_clearance(id.state(), &self.policy),
-            origination: profile.origination(),
-            contact_point: profile.contact_point,
-            signing_keys: vec![record.signing_key.to_entry(VerifyingKey::key_id)],
-            sealing_keys: vec![record.sealing_key.to_entry(valise_proto::crypto::SealingPublicKey::key_id)],
-            status,
-        })
-    }
-}
-
-fn broker_entry(name: &BrokerName, record: &BrokerRecord) -> Option<BrokerEntry> {
-    match record.standing {
-        Standing::Active | Standing::Suspended => {}
-        Standing::Revoked { .. } => return None,
-    }
-    // The newest keys: receipts signed with older ones are past any deadline.
-    let surplus = record.receipt_keys.len().saturating_sub(KEYS_MAX);
-    Some(BrokerEntry {
-        name: name.clone(),
-        endpoints: record.endpoints.clone(),
-        receipt_keys: record
-            .receipt_keys
-            .iter()
-            .skip(surplus)
-            .map(|key| key.to_entry(VerifyingKey::key_id))
-            .collect(),
-    })
 }
 
 /// Keys that are kept as hexadecimal text.

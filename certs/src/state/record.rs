@@ -7,9 +7,53 @@ use valise_proto::crypto::{KeyError, SealingPublicKey, VerifyingKey};
 use valise_proto::directory::KeyEntry;
 use valise_proto::id::{Digest, KeyId, SpiffeId, Timestamp};
 
-use super::{KEY_LIFETIME, PublicKey, RevocationReason, Serial, Standing};
+use super::{KEY_LIFETIME, PublicKey, RevocationReason, Serial};
 use crate::profile::Profile;
 use crate::x509::BACKDATING;
+
+/// Whether a member takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub enum Standing {
+    /// It does.
+    Active,
+    /// It is listed, but neither sends nor receives, and what it signed from `since` on does not count.
+    Suspended {
+        /// From when.
+        since: Timestamp,
+    },
+    /// It never will again: its certificates are on the revocation list. It stays listed for as long as something
+    /// that it signed before `since` may be under way.
+    Revoked {
+        /// When that was decided.
+        at: Timestamp,
+        /// From when on what it signed does not count.
+        since: Timestamp,
+        /// Why.
+        reason: RevocationReason,
+    },
+}
+
+impl Standing {
+    /// Whether it is a member still: it takes part, or may again.
+    #[must_use]
+    pub fn is_member(self) -> bool {
+        match self {
+            Self::Active | Self::Suspended { .. } => true,
+            Self::Revoked { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "ACTIVE",
+            Self::Suspended { .. } => "SUSPENDED",
+            Self::Revoked { .. } => "REVOKED",
+        })
+    }
+}
 
 /// One agency.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,16 +67,45 @@ pub(crate) struct AgencyRecord {
     pub(crate) tls_key: Stored<VerifyingKey>,
     pub(crate) signing_key: KeyRecord<VerifyingKey>,
     pub(crate) sealing_key: KeyRecord<SealingPublicKey>,
+    /// Signing keys of former times, newest first: what was signed with them then still counts.
+    pub(crate) former_signing_keys: Vec<KeyRecord<VerifyingKey>>,
+    /// Sealing keys of former times, newest first, which peers may still seal to for a while.
+    pub(crate) former_sealing_keys: Vec<KeyRecord<SealingPublicKey>>,
     /// Of the certificate in force.
     pub(crate) serial: Serial,
     /// The certificate in force, DER.
     pub(crate) certificate: Hex,
+    /// The last renewal it asked for and got.
+    pub(crate) granted: Option<Granted>,
 }
 
 impl AgencyRecord {
-    pub(crate) fn key_ids(&self) -> [KeyId; 3] {
-        [self.tls_key.0.key_id(), self.signing_key.key.0.key_id(), self.sealing_key.key.0.key_id()]
+    pub(crate) fn key_ids(&self) -> Vec<KeyId> {
+        let mut ids = vec![self.tls_key.0.key_id()];
+        ids.extend(self.signing_keys().map(|record| record.key.0.key_id()));
+        ids.extend(self.sealing_keys().map(|record| record.key.0.key_id()));
+        ids
     }
+
+    /// The signing key of now, then those of former times.
+    pub(crate) fn signing_keys(&self) -> impl Iterator<Item = &KeyRecord<VerifyingKey>> {
+        std::iter::once(&self.signing_key).chain(&self.former_signing_keys)
+    }
+
+    /// The sealing key of now, then those of former times.
+    pub(crate) fn sealing_keys(&self) -> impl Iterator<Item = &KeyRecord<SealingPublicKey>> {
+        std::iter::once(&self.sealing_key).chain(&self.former_sealing_keys)
+    }
+}
+
+/// A renewal that was granted: no request that is older is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Granted {
+    /// Of the request.
+    pub(crate) digest: Digest,
+    /// When the request was made, by the agency's clock.
+    pub(crate) created_at: Timestamp,
 }
 
 /// One broker.
@@ -71,7 +144,10 @@ pub(crate) struct CertificateRecord {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Revoked {
+    /// When that was decided.
     pub(crate) at: Timestamp,
+    /// From when on its key may have been in other hands.
+    pub(crate) since: Timestamp,
     pub(crate) reason: RevocationReason,
 }
 
@@ -94,6 +170,11 @@ impl<K: Clone> KeyRecord<K> {
 
     pub(crate) fn extend(&mut self, now: Timestamp) {
         self.not_after = self.not_after.max(now.plus(KEY_LIFETIME));
+    }
+
+    /// Lets the key count until `end` and no longer.
+    pub(crate) fn end_at(&mut self, end: Timestamp) {
+        self.not_after = self.not_after.min(end);
     }
 
     pub(crate) fn to_entry(&self, name: impl Fn(&K) -> KeyId) -> KeyEntry<K> {
