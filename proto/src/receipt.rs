@@ -4,7 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::crypto::{SigningKey, context};
-use crate::directory::Directory;
+use crate::directory::{AgencyStatus, Directory};
 use crate::envelope::PortionIndex;
 use crate::id::{AgencyId, Digest, NoticeId, Role, SpiffeId, Timestamp};
 use crate::refusal::Refusal;
@@ -144,6 +144,18 @@ pub enum ReceiptError {
         /// When it was stated.
         at: Timestamp,
     },
+    /// Stated when the issuer's word no longer counted.
+    #[error("{issuer} is {status} since {since}; what it states at {at} does not count")]
+    Ended {
+        /// Who stated it.
+        issuer: SpiffeId,
+        /// SUSPENDED or REVOKED.
+        status: AgencyStatus,
+        /// Since when.
+        since: Timestamp,
+        /// When it was stated.
+        at: Timestamp,
+    },
     /// The signature does not verify.
     #[error("the receipt's signature does not verify")]
     BadSignature,
@@ -211,7 +223,12 @@ impl SignedReceipt {
         let key_id = self.signed.signature.key_id;
         let key = match &issuer.role {
             Role::Agency(agency) => {
-                directory.agency(agency).and_then(|entry| entry.signing_key_at(key_id, *at))
+                let entry = directory.agency(agency).ok_or_else(unknown)?;
+                if let Some(since) = entry.status.ended_at().filter(|since| at >= since) {
+                    let (issuer, status) = (issuer.clone(), entry.status);
+                    return Err(ReceiptError::Ended { issuer, status, since, at: *at });
+                }
+                entry.signing_key_at(key_id, *at)
             }
             Role::Broker(broker) => directory.broker(broker).and_then(|entry| {
                 entry.receipt_keys.iter().find(|key| key.key_id == key_id && key.is_valid_at(*at))

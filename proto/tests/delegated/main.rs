@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
 
+mod bundles;
 mod ceilings;
 mod delegations;
 mod directories;

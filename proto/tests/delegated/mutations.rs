@@ -5,11 +5,12 @@ use proptest::prelude::*;
 use valise_proto::crypto::context;
 use valise_proto::delegation::SignedDelegation;
 use valise_proto::directory::Directory;
-use valise_proto::enrolment::Trust;
+use valise_proto::enrolment::{SignedEnrolmentBundle, SignedEnrolmentRequest, Trust};
 use valise_proto::renewal::SignedRenewalRequest;
 use valise_proto::wire::Signed;
 use valise_proto::wire::session::{Answer, StreamOpen};
 
+use crate::bundles;
 use crate::exchange::{
     agency, brought, delegation, directory, directory_key, renewal, root, signing, start, trust, verify,
 };
@@ -112,6 +113,17 @@ proptest! {
             let entry = agency("fra/ncb");
             let verified = SignedRenewalRequest::decode(bytes).ok().map(|read| read.verify_by(&entry, start()));
             prop_assert!(!matches!(verified, Some(Ok(()))), "{verified:?}");
+        }
+    }
+
+    #[test]
+    fn g12_a_bundle_or_an_enrolment_request_that_was_altered_does_not_verify(mutations in mutations()) {
+        if let Some(bytes) = mutated(&bundles::request().encode(), &mutations) {
+            prop_assert!(SignedEnrolmentRequest::decode(bytes).is_err());
+        }
+        let original = bundles::bundle().sign(&directory_key()).encode();
+        if let Some(bytes) = mutated(&original, &mutations) {
+            prop_assert!(SignedEnrolmentBundle::decode(bytes).is_err());
         }
     }
 

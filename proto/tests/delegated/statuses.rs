@@ -1,16 +1,19 @@
 //! What counts of an agency that was suspended or revoked: what it signed before, nothing from then on.
 
-use valise_proto::directory::{AgencyStatus, Directory};
+use valise_proto::crypto::sha256;
+use valise_proto::directory::{AgencyStatus, Directory, DirectoryError};
 use valise_proto::envelope::{
     Envelope, HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealFor, seal,
 };
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{NoticeId, SpiffeId, Timestamp};
 use valise_proto::label::{Classification, Label};
+use valise_proto::receipt::{Receipt, ReceiptError, ReceiptKind};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use zeroize::Zeroizing;
 
 use crate::exchange::{
-    DAY, MOMENT, agency, before, directory, id, sealing, signing, start, tampered, verify,
+    DAY, MOMENT, agency, before, content, directory, directory_key, id, sealing, signing, start, tampered,
+    verify,
 };
 use crate::raw::Value;
 
@@ -84,16 +87,17 @@ fn g01_a_signature_of_an_ended_agency_counts_for_the_time_before() {
 }
 
 #[test]
-fn g01_of_a_key_that_is_listed_twice_each_time_counts() {
-    let mut entry = agency("fra/ncb");
-    let mut again = entry.signing_keys[0].clone();
-    again.not_before = start().plus(100 * DAY);
-    again.not_after = start().plus(200 * DAY);
-    entry.signing_keys.push(again);
-    let key = signing("fra/ncb").key_id();
-    assert!(entry.signing_key_at(key, start()).is_some());
-    assert!(entry.signing_key_at(key, start().plus(95 * DAY)).is_none());
-    assert!(entry.signing_key_at(key, start().plus(150 * DAY)).is_some());
+fn g01_a_signing_key_stands_in_a_directory_once() {
+    let mut content = content();
+    let twice = content.agencies[&id("ken/ncb")].signing_keys.clone();
+    let france = content.agencies.get_mut(&id("fra/ncb")).unwrap();
+    france.signing_keys.extend(twice);
+    let error = content.sign(&directory_key()).unwrap_err();
+    assert!(matches!(error, DirectoryError::Inconsistent(_)), "at two agencies: {error}");
+    let mut content = crate::exchange::content();
+    let france = content.agencies.get_mut(&id("fra/ncb")).unwrap();
+    france.signing_keys.extend(france.signing_keys.clone());
+    assert!(content.sign(&directory_key()).is_err(), "twice at one agency");
 }
 
 #[test]
@@ -132,6 +136,36 @@ fn g01_a_broker_takes_nothing_from_an_ended_agency_whatever_the_time_on_it() {
         for (created_at, now) in [(start(), now), (now, now), (start(), start())] {
             let refusal = submitted(&directory, created_at, now).unwrap_err();
             assert_eq!(refusal.code, code, "{status}, made {created_at}, submitted {now}");
+        }
+    }
+}
+
+fn receipt(directory: &Directory, at: Timestamp) -> Result<(), ReceiptError> {
+    let receipt = Receipt {
+        kind: ReceiptKind::Delivered,
+        notice_id: Some(NoticeId::new(start(), [7; 10])),
+        header_digest: sha256(&[b"header"]),
+        issuer: SpiffeId::agency("exchange.example".parse().unwrap(), id("fra/ncb")),
+        recipient: None,
+        at,
+        officer: None,
+        refusal: None,
+        portions: vec![PortionIndex::new(0).unwrap()],
+    };
+    receipt.sign(&signing("fra/ncb")).verify(directory)
+}
+
+#[test]
+fn g06_a_receipt_of_an_ended_agency_counts_for_the_time_before() {
+    assert_eq!(receipt(&directory(|_| {}), since()), Ok(()));
+    for status in ended() {
+        let directory = after(status);
+        assert_eq!(receipt(&directory, before(since(), MOMENT)), Ok(()), "{status}");
+        for at in [since(), since().plus(DAY)] {
+            let error = receipt(&directory, at).unwrap_err();
+            assert!(matches!(error, ReceiptError::Ended { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.contains(&format!("{status} since 2026-03-02T00:00:00Z")), "{told}");
         }
     }
 }
