@@ -151,6 +151,24 @@ impl Policy {
         }
     }
 
+    /// Whether an agency may be connected.
+    ///
+    /// # Errors
+    /// As [`Policy::active`], in words that its operator can act upon.
+    pub fn takes_part(&self, agency: &AgencyId) -> Result<(), Refusal> {
+        let Err(Refusal { code, detail, .. }) = self.active(agency, "agency") else { return Ok(()) };
+        let mend = match self.directory.agency(agency).map(|entry| entry.status) {
+            Some(AgencyStatus::Suspended { .. }) => {
+                "what is addressed to it is kept until it expires; ask the authority, which alone reinstates it"
+            }
+            Some(AgencyStatus::Revoked { .. }) => {
+                "what is addressed to it is kept until it expires; ask the authority"
+            }
+            Some(AgencyStatus::Active) | None => "ask the authority",
+        };
+        Err(Refusal::new(code, format!("{detail}; {mend}")))
+    }
+
     /// The access decision at delivery: the portions of an accepted notice that `recipient` may have now. Empty where
     /// it may have none, is not addressed, or does not take part; then nothing of the notice is handed on.
     #[must_use]

@@ -200,8 +200,7 @@ impl Core {
     /// An agency connected; its certificate has been verified.
     pub fn handle_connected(&mut self, session: SessionId, agency: AgencyId, now: Timestamp) {
         let others = self.sessions.values().filter(|other| other.agency == agency).count();
-        let allowed =
-            self.policy.check_directory(now).and_then(|()| self.policy.active(&agency, "agency").map(|_| ()));
+        let allowed = self.policy.check_directory(now).and_then(|()| self.policy.takes_part(&agency));
         self.sessions.insert(session, Session { agency, welcomed: false });
         if let Err(reason) = allowed {
             self.close(session, Some(reason));
@@ -270,7 +269,7 @@ impl Core {
         let sessions: Vec<(SessionId, AgencyId)> =
             self.sessions.iter().map(|(id, session)| (*id, session.agency.clone())).collect();
         for (session, agency) in sessions {
-            if let Err(reason) = self.policy.active(&agency, "agency") {
+            if let Err(reason) = self.policy.takes_part(&agency) {
                 self.close(session, Some(reason));
             } else if self.is_welcomed(session) {
                 self.send(session, SessionFrame::Publication(self.publication.clone()));

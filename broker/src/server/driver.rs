@@ -12,17 +12,20 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::receipt::SignedReceipt;
-use valise_proto::refusal::{Refusal, RefusalCode};
+use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::Limits;
 use valise_proto::wire::session::{Cursor, Delivery, Hello, Publication, SessionFrame};
 use valise_transport::Connection;
 
-use super::{Shared, now, sweep};
+use super::{Shared, now, recheck, sweep};
 use crate::core::{Core, Effect, Loaded, LoadedItem, Policy, SessionId, StreamId};
 use crate::store::{Inbox, InboxContent, Operation, StoreError, Submission};
 
 /// Most bytes of envelopes read from an inbox at a time.
 const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest that an agency is given to hear that it is suspended or revoked, whatever `goodbye_seconds` says: with the time
+/// in which a publication is noticed it makes less than ten seconds.
+const BARRED_MAX: Duration = Duration::from_secs(5);
 /// How long a peer that has been told everything is given to close the connection itself.
 const PEER_CLOSES_MAX: Duration = Duration::from_millis(200);
 
@@ -176,8 +179,7 @@ impl Driver {
         let inputs = self.shared.inputs.clone();
         self.shared.tasks.spawn_blocking(move || {
             for (session, connection) in peers {
-                if let Err(error) = connection.recheck() {
-                    let reason = Refusal::new(RefusalCode::KeyNotActive, error);
+                if let Err(reason) = recheck::recheck(&connection) {
                     // The driver is gone only when the broker is stopping.
                     let _ = inputs.blocking_send(Input::Violation { session, reason });
                 }
@@ -248,10 +250,12 @@ impl Driver {
             reason.as_ref().map_or_else(|| "the broker is shutting down".to_owned(), ToString::to_string);
         ending.cancel();
         self.streams.retain(|_, (owner, _)| *owner != session);
+        let is_barred = reason.as_ref().is_some_and(recheck::is_barred);
         // The session's task is gone only when the connection is.
         let _ = frames.send(SessionFrame::Goodbye(reason));
         tasks.close();
         let goodbye_max = self.shared.config.limits.goodbye_timeout;
+        let goodbye_max = if is_barred { goodbye_max.min(BARRED_MAX) } else { goodbye_max };
         self.shared.sessions.spawn(async move {
             let told = async {
                 tasks.wait().await;

@@ -7,6 +7,7 @@
 //! | [`intake`] | one per submit stream: verification on every core, then group commit |
 //! | [`outgoing`] | one per receive stream: deliveries out, acknowledgements in |
 //! | [`sweep`] | deletes what has expired; one at a time |
+//! | [`recheck`] | whether those who are connected still may be |
 //! | [`reload`] | watches certificate, revocation lists and directory |
 //! | [`spool`] | renewal requests, kept until they were carried to the authority and granted |
 //! | [`status`] | answers `valise-broker status` on a Unix socket |
@@ -19,6 +20,7 @@ mod files;
 mod held;
 mod intake;
 mod outgoing;
+mod recheck;
 mod reload;
 mod session;
 mod spool;

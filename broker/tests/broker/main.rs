@@ -4,6 +4,7 @@
 // The lints' leave for tests does not reach what tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod barred;
 mod command;
 mod exchange;
 #[path = "../../src/fixture.rs"]

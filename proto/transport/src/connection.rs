@@ -123,6 +123,12 @@ impl Connection {
         &self.peer
     }
 
+    /// The peer's certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        self.chain.first().map(|leaf| leaf.as_ref()).unwrap_or_default()
+    }
+
     /// Where the peer is at present; it may move.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
