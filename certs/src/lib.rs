@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod authority;
 pub mod cli;
+pub mod expiry;
 pub mod files;
 pub(crate) mod folder;
 pub mod journal;

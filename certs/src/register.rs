@@ -1,12 +1,13 @@
 //! What is on record, for people to look at: no passphrase, no lock, no change.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
 use serde::Serialize;
 use thiserror::Error;
-use valise_proto::crypto::fingerprint;
+use valise_proto::crypto::{SealingPublicKey, VerifyingKey, fingerprint};
 use valise_proto::enrolment::Trust;
 use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{AgencyId, BrokerName, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
@@ -16,7 +17,8 @@ use crate::authority::trust_of;
 use crate::folder::{Folder, FolderError};
 use crate::member;
 use crate::state::{
-    self, AgencyRecord, BrokerRecord, CertificateRecord, Serial, Standing, State, StateError,
+    self, AgencyRecord, BrokerRecord, CertificateRecord, KeyRecord, RevocationReason, Serial, Standing,
+    State, StateError,
 };
 use crate::x509::{SignError, read_certificate};
 
@@ -105,12 +107,8 @@ pub struct AgencyView {
     pub enrolled_at: Timestamp,
     /// Fingerprint of the request it was enrolled with.
     pub request_fingerprint: String,
-    /// Its signing key.
-    pub signing_key: KeyId,
-    /// Its sealing key.
-    pub sealing_key: KeyId,
-    /// Until when both count.
-    pub keys_not_after: Timestamp,
+    /// The keys that the directory lists, those of now before those of former times.
+    pub keys: Vec<KeyView>,
     /// Its certificates, newest first.
     pub certificates: Vec<CertificateView>,
 }
@@ -128,10 +126,53 @@ pub struct BrokerView {
     pub endpoints: Vec<String>,
     /// When its newest kit was issued.
     pub issued_at: Timestamp,
-    /// Its receipt keys, oldest first.
-    pub receipt_keys: Vec<KeyId>,
+    /// Its receipt keys, newest first.
+    pub keys: Vec<KeyView>,
     /// Its certificates, newest first.
     pub certificates: Vec<CertificateView>,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum KeyUse {
+    /// Signing notices.
+    Signing,
+    /// Being sealed to.
+    Sealing,
+    /// Signing receipts.
+    Receipt,
+}
+
+impl fmt::Display for KeyUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signing => "signing key",
+            Self::Sealing => "sealing key",
+            Self::Receipt => "receipt key",
+        })
+    }
+}
+
+/// One key.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView {
+    /// What for.
+    #[serde(rename = "use")]
+    pub for_use: KeyUse,
+    /// Its name.
+    pub key_id: KeyId,
+    /// First moment at which it counts.
+    pub not_before: Timestamp,
+    /// Last moment at which it counts.
+    pub not_after: Timestamp,
+}
+
+impl KeyView {
+    fn of<K>(for_use: KeyUse, record: &KeyRecord<K>, name: impl Fn(&K) -> KeyId) -> Self {
+        let KeyRecord { key, not_before, not_after } = record;
+        Self { for_use, key_id: name(&key.0), not_before: *not_before, not_after: *not_after }
+    }
 }
 
 /// One certificate.
@@ -147,6 +188,8 @@ pub struct CertificateView {
     pub not_after: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Why it was.
+    pub revocation_reason: Option<RevocationReason>,
 }
 
 impl Register {
@@ -163,6 +206,10 @@ impl Register {
 
     pub(crate) fn of(state: State) -> Self {
         Self { state }
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
     }
 
     /// The roots of trust.
@@ -217,6 +264,10 @@ impl Register {
         let profile = &record.profile;
         let clearance = profile.clearance.to_clearance(id.state(), &self.state.policy);
         let origination = profile.origination();
+        let signing = record.signing_keys();
+        let signing = signing.map(|key| KeyView::of(KeyUse::Signing, key, VerifyingKey::key_id));
+        let sealing = record.sealing_keys();
+        let sealing = sealing.map(|key| KeyView::of(KeyUse::Sealing, key, SealingPublicKey::key_id));
         MemberView::Agency(Box::new(AgencyView {
             id: id.clone(),
             display_name: profile.display_name.clone().unwrap_or_else(|| id.to_string()),
@@ -230,9 +281,7 @@ impl Register {
             contact_point: profile.contact_point,
             enrolled_at: record.enrolled_at,
             request_fingerprint: fingerprint(&record.request_digest),
-            signing_key: record.signing_key.key.0.key_id(),
-            sealing_key: record.sealing_key.key.0.key_id(),
-            keys_not_after: record.signing_key.not_after.min(record.sealing_key.not_after),
+            keys: signing.chain(sealing).collect(),
             certificates: self.certificates(&identity),
             identity,
         }))
@@ -245,7 +294,12 @@ impl Register {
             standing: record.standing,
             endpoints: record.endpoints.clone(),
             issued_at: record.issued_at,
-            receipt_keys: record.receipt_keys.iter().map(|key| key.key.0.key_id()).collect(),
+            keys: record
+                .receipt_keys
+                .iter()
+                .rev()
+                .map(|key| KeyView::of(KeyUse::Receipt, key, VerifyingKey::key_id))
+                .collect(),
             certificates: self.certificates(&identity),
             identity,
         }))
@@ -259,6 +313,7 @@ impl Register {
             not_before: record.not_before,
             not_after: record.not_after,
             revoked_at: record.revoked.map(|revoked| revoked.at),
+            revocation_reason: record.revoked.map(|revoked| revoked.reason),
         };
         let mut views: Vec<_> = of_holder.map(view).collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.issued_at));

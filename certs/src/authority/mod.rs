@@ -196,6 +196,7 @@ impl Authority {
             issuing_certificate: Hex(issuing.certificate.der.to_vec()),
             directory_version: 0,
             crl_number: 0,
+            published: None,
             agencies: BTreeMap::new(),
             brokers: BTreeMap::new(),
             certificates: BTreeMap::new(),

@@ -12,7 +12,7 @@ use valise_proto::id::Timestamp;
 use super::{Authority, armour};
 use crate::files::{self, FileError, PLAIN_FILE};
 use crate::journal::{Action, Deed};
-use crate::state::{State, StateError};
+use crate::state::{PublishedRecord, State, StateError};
 use crate::x509::{Period, SignError};
 
 /// File name of the encoded, signed directory.
@@ -139,6 +139,12 @@ impl Authority {
     pub fn publication(&mut self, now: Timestamp) -> Result<Publication, PublishError> {
         let mut next = self.state.clone();
         let publication = self.sign_publication(&mut next, now)?;
+        next.published = Some(PublishedRecord {
+            version: publication.directory.version(),
+            directory_not_after: publication.directory.content().expires_at,
+            crl_number: publication.crl_number,
+            crls_not_after: publication.crls_next_update,
+        });
         let deed = Deed::new(Action::Publish, publication.directory.version(), now);
         self.commit(next, &deed.with("crl_number", publication.crl_number))?;
         Ok(publication)

@@ -107,27 +107,6 @@ pub(super) fn publish(common: &Common, out: &Path, validity: &ValidityArgs) -> O
     Ok(())
 }
 
-pub(super) fn list(common: &Common) -> Outcome {
-    let register = common.register()?;
-    let (authority, members) = (register.authority()?, register.members());
-    if common.json {
-        return render::json(&serde_json::json!({ "authority": authority, "members": members }));
-    }
-    tell!("{}", render::authority(&authority))?;
-    say!("")?;
-    tell!("{}", render::members(&members))?;
-    Ok(())
-}
-
-pub(super) fn show(common: &Common, member: &Role) -> Outcome {
-    let view = common.register()?.member(member)?;
-    if common.json {
-        return render::json(&view);
-    }
-    tell!("{}", render::member(&view))?;
-    Ok(())
-}
-
 /// Tells what a member is now.
 pub(super) fn changed(common: &Common, authority: &Authority, member: &Role) -> Outcome {
     let view = authority.register().member(member)?;

@@ -1,6 +1,7 @@
 //! The command line of the authority.
 //!
-//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes.
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 done, and what was found wants
+//! attention.
 
 #![deny(clippy::print_stdout)] // `say!` reports what cannot be printed
 
@@ -19,6 +20,7 @@ mod audit;
 mod commands;
 mod enrol;
 mod members;
+mod oversight;
 mod render;
 
 use std::io::Write;
@@ -36,10 +38,11 @@ use crate::register::Register;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_MISTAKES: u8 = 2;
+const EXIT_ATTENTION: u8 = 3;
 
 /// The authority of a Valise exchange: issues and revokes certificates, enrols agencies, publishes the directory.
 ///
-/// Works offline, on one folder. `list`, `show`, `audit` and `fingerprint` do without its passphrase.
+/// Works offline, on one folder. `list`, `show`, `expiring`, `audit` and `fingerprint` do without its passphrase.
 #[derive(Debug, Parser)]
 #[command(name = "valise-ca", version, propagate_version = true)]
 pub struct Cli {
@@ -103,13 +106,19 @@ enum Command {
         validity: ValidityArgs,
     },
     /// List brokers and agencies
-    List,
+    List(oversight::ListArgs),
     /// Show all that is on record about a member
     Show {
         /// An agency such as fra/ncb, or a broker
         #[arg(value_name = "ID", value_parser = member::parse)]
         member: Role,
     },
+    /// List what runs out, and the command that mends it; exit code 3 if there is anything
+    ///
+    /// Certificates in force, keys in the directory, the authority's own certificates, and what was published last.
+    /// Needs no passphrase, so it can run daily. Agents ask for renewal with a third of a certificate's life to go:
+    /// what is left of it with a quarter to go was not renewed.
+    Expiring(oversight::ExpiringArgs),
     /// Take a member out for good: certificates revoked, keys never accepted again
     ///
     /// An agency stays listed as REVOKED for as long as something it signed before may be under way. Given again with
@@ -242,6 +251,8 @@ enum Ended {
     Failed(anyhow::Error),
     /// The command or its input has mistakes.
     Mistakes(anyhow::Error),
+    /// Well, and everything is said; but what was found wants attention.
+    Attention,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Ended {
@@ -262,6 +273,7 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Ended::Failed(error)) => (error, EXIT_FAILED, "FAILED"),
         Err(Ended::Mistakes(error)) => (error, EXIT_MISTAKES, "MISTAKES"),
+        Err(Ended::Attention) => return ExitCode::from(EXIT_ATTENTION),
     };
     if json {
         let body = serde_json::json!({ "error": { "code": name, "message": sentence(&error) } });
@@ -302,8 +314,9 @@ fn run(cli: Cli) -> Outcome {
             enrol::bundle(&common, &agency, &out, validity.with_leaf(&leaf))
         }
         Command::Publish { out, validity } => commands::publish(&common, &out, &validity),
-        Command::List => commands::list(&common),
-        Command::Show { member } => commands::show(&common, &member),
+        Command::List(args) => oversight::list(&common, &args),
+        Command::Show { member } => oversight::show(&common, &member),
+        Command::Expiring(args) => oversight::expiring(&common, &args),
         Command::Revoke(args) => members::revoke(&common, args),
         Command::Suspend { agency, since } => members::suspend(&common, &agency, since),
         Command::Reinstate { agency } => members::reinstate(&common, &agency),

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use serde::Serialize;
 
 use super::{Ended, Outcome};
-use crate::register::{AgencyView, AuthorityView, BrokerView, CertificateView, MemberView};
+use crate::register::{AgencyView, AuthorityView, BrokerView, CertificateView, KeyView, MemberView};
 use crate::state::Standing;
 
 pub(super) fn json(value: &impl Serialize) -> Outcome {
@@ -14,13 +14,17 @@ pub(super) fn json(value: &impl Serialize) -> Outcome {
 }
 
 /// Rows of cells, each column as wide as its widest cell, two spaces apart.
-struct Table<const N: usize> {
+pub(super) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    fn new(head: [&str; N]) -> Self {
+    pub(super) fn new(head: [&str; N]) -> Self {
         Self { rows: vec![head.map(ToOwned::to_owned)] }
+    }
+
+    pub(super) fn push(&mut self, row: [String; N]) {
+        self.rows.push(row);
     }
 }
 
@@ -120,10 +124,8 @@ fn agency(view: &AgencyView) -> String {
         .line("  classified", listed(&view.originate_classifications))
         .line("contact point", if view.contact_point { "yes" } else { "no" })
         .line("enrolled", view.enrolled_at)
-        .line("request", &view.request_fingerprint)
-        .line("signing key", view.signing_key)
-        .line("sealing key", view.sealing_key)
-        .line("keys until", view.keys_not_after);
+        .line("request", &view.request_fingerprint);
+    keys(&mut facts, &view.keys);
     certificates(&mut facts, &view.certificates);
     facts.0
 }
@@ -132,10 +134,8 @@ fn broker(view: &BrokerView) -> String {
     let mut facts = Facts::new();
     facts.line("broker", &view.name).line("identity", &view.identity);
     standing(&mut facts, view.standing);
-    facts
-        .line("endpoints", listed(&view.endpoints))
-        .line("issued", view.issued_at)
-        .line("receipt keys", listed(&view.receipt_keys));
+    facts.line("endpoints", listed(&view.endpoints)).line("issued", view.issued_at);
+    keys(&mut facts, &view.keys);
     certificates(&mut facts, &view.certificates);
     facts.0
 }
@@ -156,9 +156,17 @@ fn standing(facts: &mut Facts, standing: Standing) {
     }
 }
 
+fn keys(facts: &mut Facts, views: &[KeyView]) {
+    for view in views {
+        facts.line(&view.for_use.to_string(), view.key_id);
+        facts.line("", format_args!("{} to {}", view.not_before, view.not_after));
+    }
+}
+
 fn certificates(facts: &mut Facts, views: &[CertificateView]) {
     for view in views {
-        let revoked = view.revoked_at.map_or_else(String::new, |at| format!(", revoked at {at}"));
+        let why = view.revocation_reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        let revoked = view.revoked_at.map_or_else(String::new, |at| format!(", revoked at {at}{why}"));
         facts.line("certificate", view.serial);
         facts.line("", format_args!("{} to {}{revoked}", view.not_before, view.not_after));
     }

@@ -174,6 +174,7 @@ mod tests {
                 issuing_certificate: Hex(vec![2]),
                 directory_version: 7,
                 crl_number: 9,
+                published: None,
                 agencies: BTreeMap::new(),
                 brokers: BTreeMap::new(),
                 certificates: BTreeMap::new(),

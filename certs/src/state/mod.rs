@@ -20,7 +20,9 @@ use valise_proto::label::PolicyId;
 pub use file::StateError;
 pub(crate) use file::{load, save};
 pub use record::Standing;
-pub(crate) use record::{AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, Revoked, Stored};
+pub(crate) use record::{
+    AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, PublishedRecord, Revoked, Stored,
+};
 
 use crate::journal::Head;
 use crate::x509::{Period, RevokedSerial};
@@ -162,6 +164,9 @@ pub(crate) struct State {
     pub(crate) directory_version: u64,
     /// Of the last revocation lists signed; root and issuing authority count together.
     pub(crate) crl_number: u64,
+    /// What was published last; bundles, which carry a directory too, do not count.
+    #[serde(default)]
+    pub(crate) published: Option<PublishedRecord>,
     pub(crate) agencies: BTreeMap<AgencyId, AgencyRecord>,
     pub(crate) brokers: BTreeMap<BrokerName, BrokerRecord>,
     /// Every certificate the issuing authority ever made.

@@ -151,6 +151,16 @@ pub(crate) struct Revoked {
     pub(crate) reason: RevocationReason,
 }
 
+/// A publication: its numbers, and until when it counts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishedRecord {
+    pub(crate) version: u64,
+    pub(crate) directory_not_after: Timestamp,
+    pub(crate) crl_number: u64,
+    pub(crate) crls_not_after: Timestamp,
+}
+
 /// A public key and when it counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound = "K: PublicKey")]
