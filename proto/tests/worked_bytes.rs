@@ -1,5 +1,5 @@
-//! The worked bytes of PROTOCOL.md, made again: other implementations are checked against that page, so that page is
-//! checked against this one.
+//! The worked bytes of PROTOCOL.md, made again, and its tables of numbers: other implementations are checked against that
+//! page, so that page is checked against this one.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub, dead_code)]
 
@@ -14,14 +14,20 @@ use valise_proto::crypto::{
 };
 use valise_proto::delegation::{Delegation, SignedDelegation};
 use valise_proto::directory::DirectoryContent;
+use valise_proto::enrolment::ENROLMENT_BYTES_MAX;
 use valise_proto::envelope::{
     HeaderDraft, NoticeKind, PlainPortion, PortionIndex, Precedence, SealFor, seal,
 };
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::label::{AtMost, Ceiling, Classification, Label, PolicyId};
 use valise_proto::notice::Notice;
-use valise_proto::renewal::{RenewalRequest, SignedRenewalRequest};
+use valise_proto::refusal::RefusalCode;
+use valise_proto::renewal::{RENEWAL_BYTES_MAX, RenewalRequest, SignedRenewalRequest};
 use valise_proto::wire::Signed;
+use valise_proto::wire::limits::{
+    DELEGATION_BYTES_MAX, DIRECTORY_BYTES_MAX, Limits, PARTS_MAX, PUBLICATION_BYTES_MAX,
+    STREAM_OPEN_BYTES_MAX,
+};
 use zeroize::Zeroizing;
 
 #[path = "delegated/raw.rs"]
@@ -83,6 +89,82 @@ fn the_page_shows_the_bytes_that_are_made_here() {
     renewal(&mut worked);
     let made = worked.0.trim_end();
     assert!(shown.trim_end() == made, "PROTOCOL.md, section 14, should show:\n{made}\n");
+}
+
+#[test]
+fn the_page_lists_every_refusal_by_its_number() {
+    let section = PAGE.split("\n## 9. Refusals\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), RefusalCode::ALL.len());
+    for (row, code) in rows.into_iter().zip(RefusalCode::ALL) {
+        assert!(row.starts_with(&format!("| {} | {code} | ", code.number())), "{code}: {row}");
+    }
+}
+
+#[test]
+fn the_page_gives_each_payload_type_its_length() {
+    for context in [
+        context::HEADER,
+        context::RECEIPT,
+        context::DIRECTORY,
+        context::DELEGATION,
+        context::ENROLMENT_REQUEST,
+        context::ENROLMENT_BUNDLE,
+        context::RENEWAL_REQUEST,
+        context::RENEWAL_POSSESSION,
+        context::PORTION,
+        context::COMMITMENT,
+        context::WRAP,
+        context::CHALLENGE,
+    ] {
+        let row = format!("| `{context}` | {} |", context.len());
+        assert!(PAGE.contains(&row), "the page lacks the row {row}");
+    }
+    for context in [
+        context::AUTHORITY_STATE,
+        context::ROOT_STATE,
+        context::JOURNAL,
+        context::BACKUP,
+        context::STATELESS_RESET,
+    ] {
+        assert!(PAGE.contains(&format!("`{context}`")), "the page lacks {context}");
+    }
+}
+
+#[test]
+fn the_page_gives_the_bounds_that_are_held_here() {
+    let limits = Limits::DEFAULT;
+    for (what, bound) in [
+        ("envelope", limits.envelope_bytes_max),
+        ("recipients", limits.recipients_max),
+        ("portions", limits.portions_max),
+        ("unacknowledged deliveries per receive stream", limits.unacknowledged_max),
+        ("submissions in flight per submit stream", limits.in_flight_max),
+        ("first frame of a stream", STREAM_OPEN_BYTES_MAX),
+        ("frame of a session or query stream", PUBLICATION_BYTES_MAX),
+        ("directory", DIRECTORY_BYTES_MAX),
+        ("delegation", DELEGATION_BYTES_MAX),
+        ("enrolment request, bundle, trust", ENROLMENT_BYTES_MAX),
+        ("renewal request", RENEWAL_BYTES_MAX),
+        ("parts of a notice, and of a portion", PARTS_MAX),
+    ] {
+        let row = format!("\n| {what} | {}", thousands(bound));
+        let found = PAGE.find(&row).map(|at| &PAGE[at + row.len()..]);
+        let ends =
+            found.is_some_and(|rest| !rest.starts_with(|next: char| next == ',' || next.is_ascii_digit()));
+        assert!(ends, "the page lacks the row{row}");
+    }
+}
+
+/// As the page writes numbers: 16,384.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let place = |index: usize| digits.len() - index;
+    let grouped = digits.chars().enumerate().map(|(index, digit)| {
+        let comma = index > 0 && place(index) % 3 == 0;
+        if comma { format!(",{digit}") } else { digit.to_string() }
+    });
+    grouped.collect()
 }
 
 fn names(worked: &mut Worked) {
