@@ -69,6 +69,21 @@ impl Folder {
         self.0.join("state.json.former")
     }
 
+    /// Every private key in it.
+    pub(crate) fn key_files(&self) -> Result<Vec<PathBuf>, FolderError> {
+        let refused = |source| FileError::new("read this folder", &self.0, source);
+        let entries = std::fs::read_dir(&self.0).map_err(refused)?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(refused)?.path();
+            if path.extension().is_some_and(|extension| extension == "key") {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     pub(crate) fn root_key(&self) -> PathBuf {
         self.0.join("root.key")
     }

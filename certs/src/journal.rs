@@ -65,6 +65,10 @@ pub enum Action {
     SetName,
     /// Directory and revocation lists were signed.
     Publish,
+    /// The keys were encrypted under another passphrase.
+    ChangePassphrase,
+    /// The authority was restored from a backup.
+    Restore,
 }
 
 impl Action {
@@ -89,6 +93,8 @@ impl Action {
             Self::SetContactPoint => "SET_CONTACT_POINT",
             Self::SetName => "SET_NAME",
             Self::Publish => "PUBLISH",
+            Self::ChangePassphrase => "CHANGE_PASSPHRASE",
+            Self::Restore => "RESTORE",
         }
     }
 }

@@ -199,8 +199,11 @@ impl Seed {
 
     fn read(path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
         folder::check_private(path, SECRET_FILE)?;
-        let text = files::read_text(path, KEY_FILE_BYTES_MAX)?;
-        let (label, document) = SecretDocument::from_pem(&text).map_err(|error| unreadable(path, error))?;
+        Self::parse(&files::read_text(path, KEY_FILE_BYTES_MAX)?, path, passphrase)
+    }
+
+    fn parse(text: &str, path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
+        let (label, document) = SecretDocument::from_pem(text).map_err(|error| unreadable(path, error))?;
         if label != PEM_LABEL {
             return Err(unreadable(path, format!("it is a `{label}`, not an `{PEM_LABEL}`")));
         }
@@ -257,6 +260,21 @@ impl Seed {
             .map_err(|error| not_made(&error))?;
         encrypted.to_pem(PEM_LABEL, LineEnding::LF).map_err(|error| not_made(&error))
     }
+}
+
+/// The text of a key file for the same key under another passphrase. It is opened once with that before it is handed
+/// out: nobody is to be locked out.
+pub(crate) fn encrypt_anew(
+    path: &Path,
+    old: &Passphrase,
+    new: &Passphrase,
+) -> Result<Zeroizing<String>, KeysError> {
+    let seed = Seed::read(path, old)?;
+    let text = seed.encrypt(new)?;
+    if *Seed::parse(&text, path, new)?.0 == *seed.0 {
+        return Ok(text);
+    }
+    Err(KeysError::NotMade("a key came back as another".to_owned()))
 }
 
 /// Keys may have been encrypted anew with another tool, so PBKDF2 and other costs are read too, within bounds.

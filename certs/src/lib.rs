@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod cli;
 pub mod expiry;
 pub mod files;
@@ -19,6 +20,7 @@ pub mod profile;
 pub mod register;
 pub mod request;
 pub mod state;
+pub(crate) mod transaction;
 pub mod x509;
 
 pub use authority::{Authority, BrokerKit, Founding, Publication, Published, Validity};

@@ -7,6 +7,7 @@
 
 mod broker;
 mod brought;
+mod care;
 mod changes;
 mod enrol;
 mod members;
@@ -30,6 +31,7 @@ use valise_proto::label::{Ceiling, PolicyId};
 
 pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
 pub use brought::BroughtError;
+pub use care::PassphraseChangeError;
 pub use changes::CeilingError;
 pub use enrol::EnrolError;
 pub use members::ChangeError;
@@ -42,6 +44,7 @@ use crate::keys::{Keys, KeysError};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
 use crate::state::{self, Hex, State, StateError, Stored};
+use crate::transaction::{self, Transaction};
 use crate::x509::{Ca, LEAF_LIFETIME, SignError};
 
 /// Why an authority was not founded or opened. The folder is as it was.
@@ -227,6 +230,7 @@ impl Authority {
         folder.check_initialised()?;
         folder.check_private()?;
         let lock = folder.lock()?;
+        transaction::recover(dir)?;
         let Keys { root, issuing, directory, .. } = Keys::open(&folder, passphrase)?;
         let state = state::load(&folder.state(), Some(&directory.verifying_key()))?;
         let root = Ca::open(Bytes::copy_from_slice(&state.root_certificate.0), root)?;
@@ -302,6 +306,32 @@ impl Authority {
         }
         let _ = files::remove_if_there(&former);
         saved?;
+        self.state = next;
+        Ok(())
+    }
+
+    /// The same for a change that other files of the folder (path, bytes, mode) change with: all of them, or none.
+    fn commit_with<'a>(
+        &mut self,
+        mut next: State,
+        deed: &Deed,
+        others: impl IntoIterator<Item = (&'a Path, &'a [u8], u32)>,
+    ) -> Result<(), StateError> {
+        let deed = self.at_its_time(deed)?;
+        next.journal = Head::after(Some(&self.state.journal), &deed, next.issued_since(&self.state))?;
+        let path = self.folder.state();
+        let state = state::encode(&path, &next, &self.directory_key)?;
+        let mut journal = journal::read(&self.folder.journal())?;
+        journal.extend_from_slice(next.journal.line.as_bytes());
+        journal.push(b'\n');
+        let mut all = Transaction::begin(self.folder.path());
+        // The state first and the journal last: whoever looks in between finds a journal whose last line is pending.
+        all.put(&path, &state, SECRET_FILE)?;
+        for (path, bytes, mode) in others {
+            all.put(path, bytes, mode)?;
+        }
+        all.put(&self.folder.journal(), &journal, SECRET_FILE)?;
+        all.commit()?;
         self.state = next;
         Ok(())
     }

@@ -17,6 +17,7 @@ macro_rules! tell {
 
 mod ask;
 mod audit;
+mod care;
 mod commands;
 mod enrol;
 mod members;
@@ -34,6 +35,7 @@ use valise_proto::label::PolicyId;
 
 use crate::authority::{Authority, Validity};
 use crate::member;
+use crate::passphrase::Passphrase;
 use crate::register::Register;
 
 const EXIT_FAILED: u8 = 1;
@@ -144,6 +146,15 @@ enum Command {
     /// Check and print the journal of what was done
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Change the passphrase
+    #[command(subcommand)]
+    Passphrase(care::PassphraseCommand),
+    /// Write all of the authority's folder to one file, its keys encrypted as they are; needs no passphrase
+    Backup(care::BackupArgs),
+    /// Put an authority back from a backup, in a new or empty folder (--dir)
+    ///
+    /// Directories and lists go on under numbers that were never used. What was done after the backup is lost.
+    Restore(care::RestoreArgs),
     /// Print the fingerprint of the authority's roots of trust, or of a request, bundle or trust file
     Fingerprint {
         /// The file
@@ -324,6 +335,9 @@ fn run(cli: Cli) -> Outcome {
             enrol::set_clearance(&common, &agency, clearance)
         }
         Command::Audit(command) => audit::run(&common, command),
+        Command::Passphrase(care::PassphraseCommand::Change(args)) => care::change_passphrase(&common, &args),
+        Command::Backup(args) => care::back_up(&common, &args),
+        Command::Restore(args) => care::restore(&common, &args),
         Command::Fingerprint { file } => commands::fingerprint(&common, file.as_deref()),
         Command::Completions { shell } => {
             // Not straight to standard output: a generator that cannot write stops the process.
@@ -360,8 +374,11 @@ impl Common {
     /// Opens the authority; the passphrase is asked for only where there is one to open.
     fn open(&self) -> Result<Authority, Ended> {
         self.register()?;
-        let passphrase = ask::passphrase(self.passphrase_file.as_deref())?;
-        let mut authority = Authority::open(self.dir()?, &passphrase)?;
+        self.open_with(&ask::passphrase(self.passphrase_file.as_deref())?)
+    }
+
+    fn open_with(&self, passphrase: &Passphrase) -> Result<Authority, Ended> {
+        let mut authority = Authority::open(self.dir()?, passphrase)?;
         if self.accept_clock {
             authority.accept_clock();
         }

@@ -95,6 +95,11 @@ struct SignatureRecord {
 
 /// Puts the state on stable storage in place of what was there.
 pub(crate) fn save(path: &Path, state: &State, key: &SigningKey) -> Result<(), StateError> {
+    Ok(files::replace(path, &encode(path, state, key)?, SECRET_FILE)?)
+}
+
+/// The bytes of the file.
+pub(crate) fn encode(path: &Path, state: &State, key: &SigningKey) -> Result<Vec<u8>, StateError> {
     let unwritable = |error: serde_json::Error| StateError::Unreadable {
         path: path.to_owned(),
         problem: error.to_string(),
@@ -107,7 +112,7 @@ pub(crate) fn save(path: &Path, state: &State, key: &SigningKey) -> Result<(), S
     let mut file =
         serde_json::to_vec_pretty(&File { format: FORMAT, signature, state }).map_err(unwritable)?;
     file.push(b'\n');
-    Ok(files::replace(path, &file, SECRET_FILE)?)
+    Ok(file)
 }
 
 /// Reads a state that is signed with `key`, or, where none is known yet, with the key that it names itself: that

@@ -18,7 +18,7 @@ use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Tim
 use valise_proto::label::PolicyId;
 
 pub use file::StateError;
-pub(crate) use file::{load, save};
+pub(crate) use file::{encode, load, save};
 pub use record::Standing;
 pub(crate) use record::{
     AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, PublishedRecord, Revoked, Stored,

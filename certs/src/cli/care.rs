@@ -1,0 +1,110 @@
+//! Commands that look after the folder as a whole: its passphrase, its backups.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Common, Outcome, ask, now, render};
+use crate::backup::{self, Backup};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PassphraseCommand {
+    /// Encrypt the private keys under a new passphrase; the keys stay the same
+    ///
+    /// Backups made before still open with the old passphrase: destroy them if it became known.
+    Change(ChangeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChangeArgs {
+    /// Read the new passphrase from the one line of this file (mode 0600) instead of asking for it
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<PathBuf>,
+}
+
+pub(super) fn change_passphrase(common: &Common, args: &ChangeArgs) -> Outcome {
+    common.register()?;
+    let old = ask::passphrase(common.passphrase_file.as_deref())?;
+    // Before anybody thinks of a new one.
+    let mut authority = common.open_with(&old)?;
+    let new = ask::new_passphrase(args.new_passphrase_file.as_deref())?;
+    authority.change_passphrase(&old, &new, now())?;
+    if common.json {
+        return render::json(&serde_json::json!({ "changed": true }));
+    }
+    say!("The keys in {} now open with the new passphrase only.", common.dir()?.display())?;
+    say!("Backups made before open with the old one: make a new backup, and destroy them if it became known.")
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// Write the backup to this new file, best on another medium
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn back_up(common: &Common, args: &BackupArgs) -> Outcome {
+    let made = backup::make(common.dir()?, &args.out, now())?;
+    tell_of(common, &args.out, &made)?;
+    if common.json {
+        return Ok(());
+    }
+    say!("Its keys are encrypted as they are in the folder: keep the passphrase elsewhere.")
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Only check that the backup is as it was written, and print what it holds; needs neither folder nor passphrase
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn restore(common: &Common, args: &RestoreArgs) -> Outcome {
+    let found = Backup::read(&args.file)?;
+    if args.check {
+        return tell_of(common, &args.file, &found);
+    }
+    let dir = common.dir()?;
+    backup::check_empty(dir)?;
+    let passphrase = ask::passphrase(common.passphrase_file.as_deref())?;
+    let restored = found.restore(dir, &passphrase, now())?;
+    if common.json {
+        return render::json(&restored);
+    }
+    say!("The authority of {} is restored in {}.", found.header().trust_domain, dir.display())?;
+    say!(
+        "Directories go on from version {}, lists from number {}.",
+        restored.directory_version,
+        restored.crl_number
+    )?;
+    say!("What was done after {} is lost: do it again, revocations first, then publish.", restored.made_at)?;
+    say!("Destroy the former folder if it still exists: two authorities must not go on from one backup.")
+}
+
+fn tell_of(common: &Common, path: &Path, backup: &Backup) -> Outcome {
+    let header = backup.header();
+    if common.json {
+        return render::json(&serde_json::json!({
+            "file": path,
+            "sha256": backup.digest(),
+            "header": header,
+        }));
+    }
+    say!(
+        "Backup of the authority of {}, made at {}: {}",
+        header.trust_domain,
+        header.made_at,
+        path.display()
+    )?;
+    say!(
+        "Directory version {}, lists number {}, {} files",
+        header.directory_version,
+        header.crl_number,
+        header.files.len()
+    )?;
+    say!("Journal: {} entries, head {}", header.journal_entries, header.journal_head)?;
+    say!("SHA-256 of all but its last line: {}", backup.digest())
+}
