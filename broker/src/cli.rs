@@ -2,9 +2,10 @@
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 the command or the configuration has mistakes.
 
+mod render;
 mod spool;
 
-use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, LOG_DEFAULT, LogFormat};
-use crate::server::{self, Broker, NodeFiles, Status};
+use crate::server::{self, Broker, NodeFiles};
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_MISTAKES: u8 = 2;
@@ -159,6 +160,8 @@ fn run(path: &Path) -> Outcome {
     let config = read_config(path)?;
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Nobody wants escape sequences in a journal or a file.
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
@@ -202,6 +205,7 @@ fn check_config(path: &Path, json: bool) -> Outcome {
         Ended::Mistakes(error.into(), problems)
     })?;
     let NodeFiles { credentials, receipt_key, directory, anchors, .. } = &files;
+    let freshness = files.freshness(&config, server::now());
     if json {
         let lists = anchors.revocations().iter();
         let summary = json!({
@@ -215,6 +219,7 @@ fn check_config(path: &Path, json: bool) -> Outcome {
             "revocation_lists": lists
                 .map(|list| json!({ "issuer": list.issuer, "next_update": list.next_update }))
                 .collect::<Vec<_>>(),
+            "freshness": freshness,
             "warnings": files.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         println!("{summary}");
@@ -222,6 +227,9 @@ fn check_config(path: &Path, json: bool) -> Outcome {
     }
     for warning in &files.warnings {
         eprintln!("warning: {warning}");
+    }
+    for thing in freshness.iter().filter(|thing| !thing.is_fresh()) {
+        eprintln!("warning: {thing}");
     }
     println!("The configuration is in order.");
     println!("  identity     {}", credentials.identity());
@@ -248,60 +256,7 @@ fn status(config: Option<&Path>, socket: Option<PathBuf>, json: bool) -> Outcome
     if json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
-        print!("{}", render(&status));
+        print!("{}", render::render(&status));
     }
     Ok(())
-}
-
-fn render(status: &Status) -> String {
-    let mut out = String::new();
-    let mut line = |name: &str, value: String| {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "  {name:<12} {value}");
-    };
-    line("identity", status.identity.to_string());
-    line("version", status.version.clone());
-    line("listen", status.listen.to_string());
-    line("up", duration(Duration::from_secs(status.uptime_seconds)));
-    line("certificate", format!("until {}", status.certificate_expires_at));
-    let directory = &status.directory;
-    line(
-        "directory",
-        format!(
-            "version {}, {} agencies, until {}",
-            directory.version, directory.agencies, directory.expires_at
-        ),
-    );
-    for list in &status.revocation_lists {
-        line(
-            "revocations",
-            format!("of {}, number {}, until {}", list.issuer, list.number, list.next_update),
-        );
-    }
-    line("sessions", status.sessions.to_string());
-    let spool = &status.spool;
-    let since = spool.oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
-    line("renewals", format!("{} waiting to be carried to the authority{since}", spool.waiting));
-    line("log", format!("{} entries", status.log_entries));
-    let commits = &status.commits;
-    line(
-        "commits",
-        format!("{} groups, {} operations, {} syncs", commits.groups, commits.operations, commits.syncs),
-    );
-    if status.queues.is_empty() {
-        line("queues", "all empty".to_owned());
-    }
-    for queue in &status.queues {
-        line("queue", format!("{} {}: {}", queue.agency, queue.precedence, queue.items));
-    }
-    if let Some(failure) = &status.failure {
-        line("FAILED", failure.clone());
-    }
-    out
-}
-
-fn duration(up: Duration) -> String {
-    let minutes = up.as_secs() / 60;
-    let (days, hours, minutes) = (minutes / (24 * 60), minutes / 60 % 24, minutes % 60);
-    format!("{days} d {hours} h {minutes} min")
 }

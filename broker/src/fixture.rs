@@ -248,12 +248,28 @@ fn entry<K>(key_id: KeyId, key: K, start: Timestamp) -> KeyEntry<K> {
     KeyEntry { key_id, key, not_before, not_after: start.plus(365 * DAY) }
 }
 
+/// An issuing authority below another, under a name of its own.
+pub fn issuing(
+    root: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    name: &str,
+) -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut params = authority_params();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    rcgen::CertifiedIssuer::signed_by(params, key, root).unwrap()
+}
+
 pub fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    rcgen::CertifiedIssuer::self_signed(authority_params(), key).unwrap()
+}
+
+fn authority_params() -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    rcgen::CertifiedIssuer::self_signed(params, key).unwrap()
+    params
 }
 
 /// A revocation list by some authority, which runs out with the beginning of a year.
@@ -263,6 +279,28 @@ pub fn crl(
     revoked: &[u64],
     until: i32,
 ) -> Bytes {
+    let period = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+    crl_of(authority, number, revoked, period)
+}
+
+/// A revocation list by some authority, from one time to another.
+pub fn crl_between(
+    authority: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    number: u64,
+    (from, to): (Timestamp, Timestamp),
+) -> Bytes {
+    let time = |at: Timestamp| {
+        time::OffsetDateTime::from_unix_timestamp(i64::try_from(at.millis() / 1000).unwrap()).unwrap()
+    };
+    crl_of(authority, number, &[], (time(from), time(to)))
+}
+
+fn crl_of(
+    authority: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    number: u64,
+    revoked: &[u64],
+    (this_update, next_update): (time::OffsetDateTime, time::OffsetDateTime),
+) -> Bytes {
     let entry = |serial: &u64| rcgen::RevokedCertParams {
         serial_number: rcgen::SerialNumber::from(*serial),
         revocation_time: rcgen::date_time_ymd(2020, 1, 1),
@@ -270,8 +308,8 @@ pub fn crl(
         invalidity_date: None,
     };
     let params = rcgen::CertificateRevocationListParams {
-        this_update: rcgen::date_time_ymd(2020, 1, 1),
-        next_update: rcgen::date_time_ymd(until, 1, 1),
+        this_update,
+        next_update,
         crl_number: rcgen::SerialNumber::from(number),
         issuing_distribution_point: None,
         revoked_certs: revoked.iter().map(entry).collect(),

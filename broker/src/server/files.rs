@@ -22,6 +22,8 @@ use valise_transport::{
 };
 
 use super::certificates::Certificates;
+use super::freshness::{self, Freshness};
+use super::held::decimal;
 use crate::config::Config;
 use crate::folder::{self, SecretError};
 
@@ -111,7 +113,7 @@ pub enum FileProblem {
         problem: String,
     },
     /// Certificate and key do not make credentials.
-    #[error("{} and {}: {source}; issue them again: valise-ca broker issue", certificates.display(), tls_key.display())]
+    #[error("{} and {}: {source}; {}", certificates.display(), tls_key.display(), mend_credentials(source))]
     Credentials {
         /// The certificate chain.
         certificates: PathBuf,
@@ -179,6 +181,18 @@ pub enum FileProblem {
     },
 }
 
+/// Most often one of the two files was copied and the other forgotten.
+fn mend_credentials(source: &CredentialsError) -> &'static str {
+    match source {
+        CredentialsError::Mismatch(_) => {
+            "copy both files of one and the same run of valise-ca broker issue, or issue both anew: valise-ca broker issue --replace"
+        }
+        CredentialsError::Pem { .. } | CredentialsError::Certificate(_) => {
+            "issue them again: valise-ca broker issue --replace"
+        }
+    }
+}
+
 /// Everything a broker needs to start, checked.
 #[derive(Debug)]
 pub struct NodeFiles {
@@ -235,6 +249,12 @@ impl NodeFiles {
         let mut warnings = Vec::new();
         let certificates = keep(Certificates::load(config, &anchors, now), &mut warnings).unwrap_or_default();
         Ok(Self { credentials, receipt_key, trust, directory, crls, anchors, certificates, warnings })
+    }
+
+    /// Everything that runs out, as of `now`.
+    #[must_use]
+    pub fn freshness(&self, config: &Config, now: Timestamp) -> Vec<Freshness> {
+        freshness::of(config, &self.credentials, &self.directory, self.anchors.revocations(), now)
     }
 
     /// What agents are given.
@@ -317,11 +337,18 @@ pub(super) fn load_crls(
     let unusable = |problem: String| FileProblem::Crls { path: path.clone(), problem };
     let crls = parse_crls(&text).map_err(unusable)?;
     let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls);
-    let anchors = anchors.map_err(|error: AnchorsError| unusable(error.to_string()))?;
-    for Revocation { issuer, next_update, .. } in anchors.revocations() {
-        if *next_update < now {
+    let grace = config.freshness_grace;
+    let anchors = anchors.map_err(|error: AnchorsError| unusable(error.to_string()))?.with_grace(grace);
+    for Revocation { issuer, number, this_update, next_update, .. } in anchors.revocations() {
+        if now > next_update.plus(grace) {
+            let minutes = grace.as_secs() / 60;
+            let beyond = match minutes {
+                0 => String::new(),
+                _ => format!("; the grace of {minutes} minutes is over too"),
+            };
+            let number = decimal(number);
             return Err(unusable(format!(
-                "the list of {issuer} ran out at {next_update} (this node's clock: {now})"
+                "list {number} of {issuer}, issued at {this_update}, ran out at {next_update} (this node's clock: {now}{beyond})"
             )));
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use valise_proto::directory::Directory;
+use valise_proto::id::Timestamp;
 use valise_proto::wire::limits::DIRECTORY_BYTES_MAX;
 use valise_transport::{Anchors, Revocation};
 
@@ -24,10 +25,10 @@ fn crls_path(config: &Config) -> PathBuf {
 ///
 /// # Errors
 /// [`FilesError`].
-pub(super) fn check(config: &Config, files: &NodeFiles) -> Result<(), FilesError> {
+pub(super) fn check(config: &Config, files: &NodeFiles, now: Timestamp) -> Result<(), FilesError> {
     let mut problems = Vec::new();
     problems.extend(check_directory(config, files).err());
-    problems.extend(check_crls(config, files).err());
+    problems.extend(check_crls(config, files, now).err());
     if problems.is_empty() { Ok(()) } else { Err(FilesError { problems }) }
 }
 
@@ -39,13 +40,13 @@ fn check_directory(config: &Config, files: &NodeFiles) -> Result<(), FileProblem
     files.directory.check_may_replace(&held).map_err(refused)
 }
 
-fn check_crls(config: &Config, files: &NodeFiles) -> Result<(), FileProblem> {
+fn check_crls(config: &Config, files: &NodeFiles, now: Timestamp) -> Result<(), FileProblem> {
     let path = crls_path(config);
     let Some(bytes) = read(&path, PEM_BYTES_MAX)? else { return Ok(()) };
     let crls = parse_crls(&bytes).map_err(|error| unreadable(&path, error))?;
     let held = Anchors::new(files.trust.trust_domain.clone(), &files.trust.anchors, &crls);
     let held = held.map_err(|error| unreadable(&path, error))?;
-    check_newer(config, held.revocations(), files.anchors.revocations())
+    check_newer(config, held.revocations(), files.anchors.revocations(), now)
 }
 
 /// Only what was never there counts as none: otherwise a disk that does not answer would let older files in (G12).
@@ -66,21 +67,29 @@ pub(super) fn check_newer(
     config: &Config,
     held: &[Revocation],
     got: &[Revocation],
+    now: Timestamp,
 ) -> Result<(), FileProblem> {
     let refused = |problem: String| Err(FileProblem::Crls { path: config.crls(), problem });
-    for Revocation { issuer, number, digest, .. } in held {
+    for Revocation { issuer, number, digest, next_update, .. } in held {
         let newest =
             got.iter().filter(|list| list.issuer == *issuer).max_by(|a, b| compare(&a.number, &b.number));
         match newest {
+            // Of an issuing authority that is no more. Whatever is put back in its place ran out as well.
+            None if now > next_update.plus(config.freshness_grace) => {}
             None => return refused(format!("the list of {issuer} is missing, which this broker holds")),
             Some(list) if compare(&list.number, number) == Ordering::Less => {
-                return refused(format!("the list of {issuer} is older than the one this broker holds"));
+                return refused(format!(
+                    "the list of {issuer} (number {}) is older than the one this broker holds (number {})",
+                    decimal(&list.number),
+                    decimal(number)
+                ));
             }
             // The authority's state was restored from a backup: what it revoked in between would be forgotten.
             Some(list) if compare(&list.number, number) == Ordering::Equal && list.digest != *digest => {
                 return refused(format!(
-                    "two different lists of {issuer} carry the same number: the authority's state was forked or \
-                     restored; publish again until the number is higher"
+                    "two different lists of {issuer} carry the same number, {}: the authority's state was forked or \
+                     restored; publish again until the number is higher",
+                    decimal(number)
                 ));
             }
             Some(_) => {}
@@ -95,6 +104,22 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let left = left.get(significant(left)..).unwrap_or_default();
     let right = right.get(significant(right)..).unwrap_or_default();
     left.len().cmp(&right.len()).then_with(|| left.cmp(right))
+}
+
+/// A big-endian number of any length, as people and other tools write it.
+pub(super) fn decimal(bytes: &[u8]) -> String {
+    let mut rest = bytes.to_vec();
+    let mut digits = Vec::new();
+    while rest.iter().any(|byte| *byte != 0) {
+        let mut remainder = 0;
+        for byte in &mut rest {
+            let value = remainder * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 10).unwrap_or(u8::MAX);
+            remainder = value % 10;
+        }
+        digits.extend(char::from_digit(remainder, 10));
+    }
+    if digits.is_empty() { "0".to_owned() } else { digits.iter().rev().collect() }
 }
 
 /// Keeps a directory that is about to come into force.
@@ -114,6 +139,16 @@ pub(super) fn keep_crls(config: &Config, crls: &[Bytes]) -> Result<(), FileProbl
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crl_numbers_are_told_in_decimal() {
+        let longest = [0xff; 20];
+        assert_eq!(decimal(&longest), "1461501637330902918203684832716283019655932542975");
+        assert_eq!(
+            [decimal(&[]), decimal(&[0]), decimal(&[1, 0]), decimal(&[0, 42])],
+            ["0", "0", "256", "42"]
+        );
+    }
 
     #[test]
     fn crl_numbers_compare_by_value_not_by_length() {

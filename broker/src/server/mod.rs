@@ -9,6 +9,7 @@
 //! | [`sweep`] | deletes what has expired; one at a time |
 //! | [`recheck`] | whether those who are connected still may be |
 //! | [`reload`] | watches certificate, revocation lists and directory |
+//! | [`freshness`] | what runs out, and who says so in time |
 //! | [`spool`] | renewal requests, kept until they were carried to the authority and granted |
 //! | [`status`] | answers `valise-broker status` on a Unix socket |
 //!
@@ -17,6 +18,7 @@
 mod certificates;
 mod driver;
 mod files;
+mod freshness;
 mod held;
 mod intake;
 mod outgoing;
@@ -47,6 +49,7 @@ use valise_transport::{Credentials, Server, Transport, TransportError};
 
 use certificates::Certificates;
 pub use files::{FileProblem, FilesError, NodeFiles};
+pub use freshness::{Freshness, Kind};
 pub use spool::{Contents, Exported, Spool, SpoolError, Waiting};
 pub use status::{
     AskError, Commits, DirectoryStatus, QueueDepth, RevocationStatus, SocketError, SpoolStatus, Status, ask,
@@ -99,6 +102,8 @@ pub(crate) struct Shared {
     policy: RwLock<Arc<Policy>>,
     in_force: RwLock<Arc<InForce>>,
     reloading: Mutex<()>,
+    /// Why files that lie there are not in force, as of the last look.
+    refused: RwLock<Vec<String>>,
     transport: Transport,
     committer: CommitterHandle,
     reader: Reader,
@@ -140,6 +145,16 @@ impl Shared {
 
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why files that lie there are not in force.
+    fn refused(&self) -> Vec<String> {
+        self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace_refused(&self, problems: &[FileProblem]) {
+        let sentences = problems.iter().map(ToString::to_string).collect();
+        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = sentences;
     }
 
     fn replace_in_force(&self, in_force: InForce) {
@@ -202,7 +217,7 @@ impl std::fmt::Debug for Broker {
 /// [`FilesError`], with every problem that could be found.
 pub fn check(config: &Config) -> Result<NodeFiles, FilesError> {
     let files = NodeFiles::load(config, now())?;
-    held::check(config, &files).map(|()| files)
+    held::check(config, &files, now()).map(|()| files)
 }
 
 impl Broker {
@@ -216,7 +231,7 @@ impl Broker {
         let opened = tokio::task::spawn_blocking(move || {
             let files = NodeFiles::load(&opening, now())?;
             let store = SledStore::open(&opening.data)?;
-            held::check(&opening, &files)?;
+            held::check(&opening, &files, now())?;
             let spool = Spool::new(&opening.renewal_spool);
             spool.create().map_err(system("the spool of renewal requests cannot be made"))?;
             // Of requests from before the last stop only those that are older than what is published are surely granted.
@@ -239,9 +254,10 @@ impl Broker {
         let publication = files.publication();
         let NodeFiles { credentials, receipt_key, trust, directory, crls, anchors, certificates, warnings } =
             files;
-        for warning in warnings {
+        for warning in &warnings {
             tracing::warn!(%warning, "the broker runs without this file");
         }
+        let refused = warnings.iter().map(ToString::to_string).collect();
         let status = status::listen(&config.status_socket)?;
         held::keep_directory(&config, &directory).map_err(FilesError::from)?;
         held::keep_crls(&config, &crls).map_err(FilesError::from)?;
@@ -270,6 +286,7 @@ impl Broker {
                 certificates: Arc::new(certificates),
             })),
             reloading: Mutex::new(()),
+            refused: RwLock::new(refused),
             transport,
             committer: handle,
             reader,

@@ -18,6 +18,7 @@ use valise_transport::{Anchors, CertificateError, Credentials, Usage};
 use super::certificates::Certificates;
 use super::driver::Input;
 use super::files::{self, FileProblem, FilesError};
+use super::freshness::Warner;
 use super::{InForce, Shared, held, now};
 use crate::config::Config;
 
@@ -29,7 +30,9 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     // Nothing has been seen yet: what changed since the start is found by the first look.
     let mut seen: Option<Prints> = None;
     let mut refused = false;
+    let mut warner = Warner::default();
     loop {
+        warner.look(&shared);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(shared.config.reload_interval) => {}
@@ -90,6 +93,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) -> Result<(), FilesError> {
         return Ok(());
     };
     put_in_force(shared, newer).await;
+    shared.replace_refused(&problems);
     if problems.is_empty() { Ok(()) } else { Err(FilesError { problems }) }
 }
 
@@ -151,7 +155,7 @@ fn load_crls(
     if crls == in_force.crls {
         return Ok(None);
     }
-    held::check_newer(config, shared.transport.anchors().revocations(), anchors.revocations())?;
+    held::check_newer(config, shared.transport.anchors().revocations(), anchors.revocations(), now)?;
     let mut last = None;
     for chain in chains.into_iter().flatten() {
         match chain.verify(&anchors, Usage::Server, now) {

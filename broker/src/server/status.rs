@@ -19,6 +19,8 @@ use valise_proto::id::{AgencyId, KeyId, SpiffeId, Timestamp};
 use valise_transport::Revocation;
 
 use super::driver::Input;
+use super::freshness::{self, Freshness};
+use super::held::decimal;
 use super::{Shared, Spool, now};
 use crate::store::{Depth, Reader, StoreError};
 
@@ -48,6 +50,12 @@ pub struct Status {
     pub directory: DirectoryStatus,
     /// The revocation lists in force.
     pub revocation_lists: Vec<RevocationStatus>,
+    /// Everything that runs out.
+    pub freshness: Vec<Freshness>,
+    /// This node's clock.
+    pub clock: Timestamp,
+    /// Why files that lie there are not in force: what was before them still is.
+    pub refused: Vec<String>,
     /// Connections at present.
     pub sessions: usize,
     /// The inboxes that are not empty.
@@ -78,7 +86,7 @@ pub struct DirectoryStatus {
 pub struct RevocationStatus {
     /// Who issued it (RFC 4514 name).
     pub issuer: String,
-    /// Its CRL number, hexadecimal.
+    /// Its CRL number, decimal.
     pub number: String,
     /// When it runs out.
     pub next_update: Timestamp,
@@ -265,6 +273,9 @@ pub(super) async fn gather(shared: &Arc<Shared>) -> Result<Status, StoreError> {
             agencies: directory.content().agencies.len(),
         },
         revocation_lists: shared.transport.anchors().revocations().iter().map(revocation).collect(),
+        freshness: freshness::of_shared(shared, now()),
+        clock: now(),
+        refused: shared.refused(),
         sessions: sessions.await.unwrap_or(0),
         queues,
         spool,
@@ -287,7 +298,7 @@ fn read(reader: &Reader, spool: &Spool) -> Result<(Vec<QueueDepth>, u64, SpoolSt
 fn revocation(list: &Revocation) -> RevocationStatus {
     RevocationStatus {
         issuer: list.issuer.clone(),
-        number: list.number.iter().map(|byte| format!("{byte:02x}")).collect(),
+        number: decimal(&list.number),
         next_update: list.next_update,
     }
 }

@@ -9,6 +9,8 @@ mod command;
 mod exchange;
 #[path = "../../src/fixture.rs"]
 mod fixture;
+mod freshness;
+mod issuers;
 mod office;
 mod publication;
 mod refusals;

@@ -128,8 +128,12 @@ impl Office {
     }
 
     pub fn publish_crl_der(&self, crl: &Bytes) {
-        let block = pem::encode(&pem::Pem::new("X509 CRL", crl.to_vec()));
-        self.write(&self.config.crls(), block.as_bytes());
+        self.publish_crls(std::slice::from_ref(crl));
+    }
+
+    pub fn publish_crls(&self, crls: &[Bytes]) {
+        let blocks: Vec<_> = crls.iter().map(|crl| pem::Pem::new("X509 CRL", crl.to_vec())).collect();
+        self.write(&self.config.crls(), pem::encode_many(&blocks).as_bytes());
     }
 
     pub async fn start(&self) -> Broker {

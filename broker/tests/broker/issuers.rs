@@ -1,0 +1,112 @@
+//! An authority that has renewed its issuing certificate: leaves of the old and of the new one are in order side by side.
+
+use bytes::Bytes;
+use rcgen::{CertifiedIssuer, KeyPair};
+use valise_proto::id::Timestamp;
+use valise_proto::refusal::RefusalCode;
+use valise_proto::wire::session::{Answer, Query};
+
+use crate::fixture::{DAY, Issued, crl, crl_between, issue, issuing, now};
+use crate::office::{Agency, Office, until};
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+struct Authorities {
+    old: Issuer,
+    new: Issuer,
+}
+
+impl Authorities {
+    fn below(office: &Office) -> Self {
+        let root = &office.exchange.authority;
+        Self { old: issuing(root, "Exchange Issuing CA"), new: issuing(root, "Exchange Issuing CA G2") }
+    }
+
+    /// The root's list and one of each issuing authority, with these numbers and revoked serials.
+    fn publish_lists(&self, office: &Office, old: (u64, &[u64]), new: (u64, &[u64])) {
+        let root = office.exchange.crl(old.0 + new.0, &[]);
+        let lists = [root, crl(&self.old, old.0, old.1, 2100), crl(&self.new, new.0, new.1, 2100)];
+        office.publish_crls(&lists);
+    }
+}
+
+/// An agency's certificate by one of the issuing authorities, with its chain.
+fn issued(office: &Office, by: &Issuer, name: &str, serial: u64) -> Issued {
+    let leaf = issue(by, &office.exchange.identity(name), serial);
+    Issued { chain: format!("{}{}", leaf.chain, by.pem()), key: leaf.key }
+}
+
+fn der(issued: &Issued) -> Vec<Bytes> {
+    pem::parse_many(&issued.chain)
+        .unwrap()
+        .into_iter()
+        .map(|block| Bytes::from(block.into_contents()))
+        .collect()
+}
+
+#[tokio::test]
+async fn g12_leaves_of_the_old_and_the_new_issuer_count_and_each_is_revoked_by_its_own_list() {
+    let office = Office::of_three();
+    let authorities = Authorities::below(&office);
+    authorities.publish_lists(&office, (9, &[]), (1, &[]));
+    let broker = office.start().await;
+    // The same serial number by both: only the issuer tells them apart.
+    let by_old = issued(&office, &authorities.old, "fra/ncb", 700);
+    let by_new = issued(&office, &authorities.new, "ken/ncb", 700);
+    let connect = async |issued: &Issued| Agency::greet(office.dial_as(&broker, issued).await.unwrap()).await;
+    let (mut france, kenya) = (connect(&by_old).await, connect(&by_new).await);
+    let envelope = office.exchange.envelope("ken/ncb", &["fra/ncb"]);
+    assert_eq!(office.check(&kenya.send(&envelope).await), Ok(()));
+    let certificates: String = [&by_old, &by_new].map(|issued| issued.chain.as_str()).concat();
+    office.write(&office.config.published_certificates(), certificates.as_bytes());
+    broker.reload().await.unwrap();
+    assert_eq!(france.query(Query::Certificate).await, Answer::Certificate(der(&by_old)));
+    assert_eq!(kenya.query(Query::Certificate).await, Answer::Certificate(der(&by_new)));
+
+    authorities.publish_lists(&office, (10, &[700]), (2, &[]));
+    broker.reload().await.unwrap();
+    assert_eq!(france.goodbye().await, Some(RefusalCode::KeyNotActive));
+    let envelope = office.exchange.envelope("ken/ncb", &["fra/ncb"]);
+    assert_eq!(office.check(&kenya.send(&envelope).await), Ok(()), "the other issuer's leaf was revoked");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g12_the_number_of_a_revocation_list_rises_for_each_issuer_by_itself() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
+    let authorities = Authorities::below(&office);
+    office.publish_crls(&[office.exchange.crl(3, &[]), crl(&authorities.old, 9, &[], 2100)]);
+    let broker = office.start().await;
+    // A new issuer begins with a low number.
+    authorities.publish_lists(&office, (9, &[]), (1, &[]));
+    broker.reload().await.unwrap();
+    authorities.publish_lists(&office, (8, &[]), (3, &[]));
+    let error = broker.reload().await.unwrap_err().to_string();
+    assert!(error.contains("(number 8) is older than the one this broker holds (number 9)"), "{error}");
+    assert!(error.contains("Exchange Issuing CA") && !error.contains("G2"), "{error}");
+    let numbers = |status: &valise_broker::server::Status| {
+        let mut numbers: Vec<_> = status.revocation_lists.iter().map(|list| list.number.clone()).collect();
+        numbers.sort();
+        numbers
+    };
+    assert_eq!(numbers(&broker.status().await.unwrap()), ["1", "10", "9"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g12_the_list_of_a_former_issuer_may_be_left_out_only_once_it_ran_out() {
+    let office = Office::of_three();
+    let former = issuing(&office.exchange.authority, "Exchange Issuing CA");
+    let end = now().plus(std::time::Duration::from_secs(2));
+    let last = crl_between(&former, 1, (Timestamp::from_millis(now().millis() - 60_000), end));
+    office.publish_crls(&[office.exchange.crl(1, &[]), last]);
+    let broker = office.start().await;
+    office.publish_crls(&[office.exchange.crl(2, &[])]);
+    let error = broker.reload().await.unwrap_err().to_string();
+    assert!(error.contains("is missing, which this broker holds"), "{error}");
+    until(&broker, "the list without it", |status| status.revocation_lists.len() == 1).await;
+    assert!(now() > Timestamp::from_millis(end.millis() / 1000 * 1000), "it was dropped before its end");
+    broker.stop().await;
+    office.start().await.stop().await;
+}
