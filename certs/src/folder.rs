@@ -104,6 +104,11 @@ impl Folder {
         self.0.join("issuing.crt")
     }
 
+    /// A copy of what was published last.
+    pub(crate) fn published(&self) -> PathBuf {
+        self.0.join("published")
+    }
+
     /// Every file of a founded authority.
     pub(crate) fn files(&self) -> [PathBuf; 10] {
         [

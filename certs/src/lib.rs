@@ -19,6 +19,7 @@ pub mod passphrase;
 pub mod profile;
 pub mod register;
 pub mod request;
+pub mod spool;
 pub mod state;
 pub(crate) mod transaction;
 pub mod x509;

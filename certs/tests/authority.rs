@@ -268,10 +268,10 @@ fn every_publication_bears_a_higher_version_and_says_until_when_it_counts() {
     assert_eq!((first.version, second.version), (1, 2));
     assert!(second.crl_number > first.crl_number);
     assert_eq!((second.expires_at, second.crls_next_update), (now.plus(2 * DAY), now.plus(3 * DAY)));
-    for name in ["directory.valise", "crls.pem", "trust.pem"] {
+    for name in ["directory.valise", "crls.pem", "trust.pem", "certificates.pem"] {
         assert_eq!(mode(&out.join(name)), 0o644, "{name}");
     }
-    assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 4);
     let trust = Trust::from_pem(&fs::read_to_string(out.join("trust.pem")).unwrap()).unwrap();
     let directory =
         Directory::verify(fs::read(out.join("directory.valise")).unwrap().into(), &trust).unwrap();

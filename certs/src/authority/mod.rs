@@ -12,6 +12,7 @@ mod changes;
 mod enrol;
 mod members;
 mod publish;
+mod renew;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,7 +36,10 @@ pub use care::PassphraseChangeError;
 pub use changes::CeilingError;
 pub use enrol::EnrolError;
 pub use members::ChangeError;
-pub use publish::{CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE};
+pub use publish::{
+    CERTIFICATES_FILE, CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE,
+};
+pub use renew::{KEY_OVERLAP, RenewError, Renewed};
 
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::folder::{Folder, FolderError};

@@ -1,4 +1,4 @@
-//! What every node must hold: the directory, the revocation lists and the roots of trust.
+//! What every node must hold: the directory, the revocation lists, the roots of trust, and the certificates issued.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,18 @@ use valise_proto::directory::{Directory, DirectoryError};
 use valise_proto::enrolment::Trust;
 use valise_proto::id::Timestamp;
 
-use super::{Authority, armour};
+use super::{Authority, armour, certificates_pem};
 use crate::files::{self, FileError, PLAIN_FILE};
 use crate::journal::{Action, Deed};
-use crate::state::{PublishedRecord, State, StateError};
+use crate::state::{AgencyRecord, PublishedRecord, Standing, State, StateError};
 use crate::x509::{Period, SignError};
 
 /// File name of the encoded, signed directory.
 pub const DIRECTORY_FILE: &str = "directory.valise";
 /// File name of the revocation lists, PEM.
 pub const CRLS_FILE: &str = "crls.pem";
+/// File name of the agencies' newest certificates and those of their issuers, PEM.
+pub const CERTIFICATES_FILE: &str = "certificates.pem";
 /// File name of the roots of trust, PEM.
 pub const TRUST_FILE: &str = "trust.pem";
 /// PEM label of a revocation list (RFC 7468 section 6).
@@ -55,6 +57,9 @@ pub struct Publication {
     pub crls_next_update: Timestamp,
     /// The roots of trust.
     pub trust: Trust,
+    /// The newest certificate of every agency that takes part, then those of their issuers, DER. They are public, so
+    /// that a broker can hand each agency the one it asked for.
+    pub certificates: Vec<Bytes>,
 }
 
 /// What was published where.
@@ -83,19 +88,27 @@ impl Publication {
         armour(CRL_PEM_LABEL, &self.crls.iter().collect::<Vec<_>>())
     }
 
-    /// Writes `trust.pem`, `crls.pem` and `directory.valise`, each put in place whole.
+    /// The certificates as PEM text.
+    #[must_use]
+    pub fn certificates_pem(&self) -> String {
+        certificates_pem(&self.certificates.iter().collect::<Vec<_>>())
+    }
+
+    /// Writes `certificates.pem`, `trust.pem`, `crls.pem` and `directory.valise`, each put in place whole.
     ///
     /// Stopped between two files, this leaves some of an older publication beside some of this one. That is harmless:
     /// each file is complete and signed on its own, and says itself until when it counts; the roots of trust are the
     /// same in every publication; and nothing in a directory depends on the lists it was published with. A node may
     /// thus learn of a revocation a little before the agency leaves its directory, and never acts on half of anything.
-    /// The lists go first, because they only ever take rights away.
+    /// Certificates go first, because without a directory they allow nothing; then the lists, because they only ever
+    /// take rights away.
     ///
     /// # Errors
     /// [`FileError`].
     pub fn write(&self, out: &Path) -> Result<Published, FileError> {
         files::make_folder(out)?;
-        let contents: [(&str, Vec<u8>); 3] = [
+        let contents: [(&str, Vec<u8>); 4] = [
+            (CERTIFICATES_FILE, self.certificates_pem().into_bytes()),
             (TRUST_FILE, self.trust.to_pem().into_bytes()),
             (CRLS_FILE, self.crls_pem().into_bytes()),
             (DIRECTORY_FILE, self.directory.encoded().to_vec()),
@@ -125,10 +138,16 @@ impl Authority {
     /// # Errors
     /// [`PublishError`].
     pub fn publish(&mut self, out: &Path, now: Timestamp) -> Result<Published, PublishError> {
-        // A version is used up once signed, so what can be known to fail is tried before.
-        files::make_folder(out)?;
-        files::check_writable(out)?;
-        Ok(self.publication(now)?.write(out)?)
+        prepare(out)?;
+        let publication = self.publication(now)?;
+        self.deliver(&publication, out)
+    }
+
+    /// Writes what was signed to the folder `out`, and then keeps a copy, with which a next publication is compared.
+    pub(super) fn deliver(&self, publication: &Publication, out: &Path) -> Result<Published, PublishError> {
+        let published = publication.write(out)?;
+        publication.write(&self.folder.published())?;
+        Ok(published)
     }
 
     /// Signs a new version of the directory and new revocation lists. The version rises with each, whether or not
@@ -172,6 +191,29 @@ impl Authority {
             crl_number: next.crl_number,
             crls_next_update: period.not_after,
             trust: self.trust(),
+            certificates: next
+                .certificates_in_force(now)
+                .chain([self.issuing.certificate.der.clone()])
+                .collect(),
         })
+    }
+}
+
+/// A version is used up once signed, so what can be known to fail is tried before.
+pub(super) fn prepare(out: &Path) -> Result<(), FileError> {
+    files::make_folder(out)?;
+    files::check_writable(out)
+}
+
+impl State {
+    /// The certificate in force of every agency that takes part, DER.
+    fn certificates_in_force(&self, now: Timestamp) -> impl Iterator<Item = Bytes> {
+        let counts = move |record: &&AgencyRecord| {
+            let certificate = self.certificates.get(&record.serial);
+            let in_force = certificate.is_some_and(|found| found.revoked.is_none() && found.not_after > now);
+            in_force && record.standing == Standing::Active
+        };
+        let records = self.agencies.values().filter(counts);
+        records.map(|record| Bytes::copy_from_slice(&record.certificate.0))
     }
 }

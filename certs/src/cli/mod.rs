@@ -23,6 +23,7 @@ mod enrol;
 mod members;
 mod oversight;
 mod render;
+mod renew;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,8 @@ enum Command {
         #[command(flatten)]
         leaf: LeafArgs,
     },
+    /// Grant the renewal requests that are in order, and publish; exit code 3 if some were refused
+    Renew(renew::RenewArgs),
     /// Sign a new directory and new revocation lists, and write what every node must hold
     Publish {
         /// Write directory.valise, crls.pem and trust.pem to this folder
@@ -324,6 +327,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Bundle { agency, out, validity, leaf } => {
             enrol::bundle(&common, &agency, &out, validity.with_leaf(&leaf))
         }
+        Command::Renew(args) => renew::renew(&common, args),
         Command::Publish { out, validity } => commands::publish(&common, &out, &validity),
         Command::List(args) => oversight::list(&common, &args),
         Command::Show { member } => oversight::show(&common, &member),

@@ -82,8 +82,10 @@ impl State {
             Standing::Revoked { since, .. } => AgencyStatus::Revoked { since },
         };
         let profile = &record.profile;
-        let signing = listed_signing_keys(record, now).map(|key| key.to_entry(VerifyingKey::key_id));
-        let sealing = listed_sealing_keys(record, now).map(|key| key.to_entry(SealingPublicKey::key_id));
+        let former = record.former_signing_keys.iter().filter(|key| is_verified_with(key, now));
+        let signing = std::iter::once(&record.signing_key).chain(former);
+        let former = record.former_sealing_keys.iter().filter(|key| is_sealed_to(key, now));
+        let sealing = std::iter::once(&record.sealing_key).chain(former);
         AgencyEntry {
             id: id.clone(),
             display_name: profile.display_name.clone().unwrap_or_else(|| id.to_string()),
@@ -91,30 +93,21 @@ impl State {
             clearance: profile.clearance.to_clearance(id.state(), &self.policy),
             origination: profile.origination(),
             contact_point: profile.contact_point && record.standing.is_member(),
-            signing_keys: signing.take(KEYS_MAX).collect(),
-            sealing_keys: sealing.take(KEYS_MAX).collect(),
+            signing_keys: signing.map(|key| key.to_entry(VerifyingKey::key_id)).take(KEYS_MAX).collect(),
+            sealing_keys: sealing.map(|key| key.to_entry(SealingPublicKey::key_id)).take(KEYS_MAX).collect(),
             status,
         }
     }
 }
 
-/// The key of now, and those that something under way may be signed with.
-pub(crate) fn listed_signing_keys(
-    record: &AgencyRecord,
-    now: Timestamp,
-) -> impl Iterator<Item = &KeyRecord<VerifyingKey>> {
-    let former = record.former_signing_keys.iter();
-    let listed = former.filter(move |key| key.not_after.plus(FORMER_LISTED) >= now);
-    std::iter::once(&record.signing_key).chain(listed)
+/// Whether something under way may be signed with a key of former times.
+pub(crate) fn is_verified_with(former: &KeyRecord<VerifyingKey>, now: Timestamp) -> bool {
+    former.not_after.plus(FORMER_LISTED) >= now
 }
 
-/// The key of now, and those that may still be sealed to.
-pub(crate) fn listed_sealing_keys(
-    record: &AgencyRecord,
-    now: Timestamp,
-) -> impl Iterator<Item = &KeyRecord<SealingPublicKey>> {
-    let listed = record.former_sealing_keys.iter().filter(move |key| key.not_after >= now);
-    std::iter::once(&record.sealing_key).chain(listed)
+/// Whether a key of former times may still be sealed to.
+pub(crate) fn is_sealed_to(former: &KeyRecord<SealingPublicKey>, now: Timestamp) -> bool {
+    former.not_after >= now
 }
 
 /// A revoked agency's entry with no more than the ceiling allows; none where it allows nothing of its State.

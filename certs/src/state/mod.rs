@@ -19,9 +19,10 @@ use valise_proto::label::PolicyId;
 
 pub use file::StateError;
 pub(crate) use file::{encode, load, save};
+pub(crate) use listing::{is_sealed_to, is_verified_with};
 pub use record::Standing;
 pub(crate) use record::{
-    AgencyRecord, BrokerRecord, CertificateRecord, Hex, KeyRecord, PublishedRecord, Revoked, Stored,
+    AgencyRecord, BrokerRecord, CertificateRecord, Granted, Hex, KeyRecord, PublishedRecord, Revoked, Stored,
 };
 
 use crate::journal::Head;

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod judge;
+pub mod tool;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +20,7 @@ use valise_certs::{Authority, Founding, Passphrase};
 use valise_proto::crypto::{SealingKey, SigningKey};
 use valise_proto::enrolment::{EnrolmentRequest, SignedEnrolmentRequest};
 use valise_proto::id::{AgencyId, Role, SpiffeId, Timestamp};
+use valise_proto::renewal::{RenewalRequest, SignedRenewalRequest};
 
 pub const PASSPHRASE: &str = "correct horse battery staple";
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -133,6 +135,32 @@ impl Node {
         };
         shape(&mut request);
         request.sign(&self.signing)
+    }
+}
+
+impl Node {
+    /// A renewal request signed with the keys of now, which brings those of `next`.
+    pub fn renewal(&self, next: &Self, created_at: Timestamp) -> SignedRenewalRequest {
+        self.renewal_with(next, created_at, |_| {})
+    }
+
+    /// A renewal request that `shape` made different from what an agent would make.
+    pub fn renewal_with(
+        &self,
+        next: &Self,
+        created_at: Timestamp,
+        shape: impl FnOnce(&mut RenewalRequest),
+    ) -> SignedRenewalRequest {
+        let mut request = RenewalRequest {
+            trust_domain: "exchange.example".parse().unwrap(),
+            agency: self.id.clone(),
+            csr_der: next.csr(),
+            signing_key: next.signing.verifying_key(),
+            sealing_key: next.sealing.public().clone(),
+            created_at,
+        };
+        shape(&mut request);
+        request.sign(&self.signing, &next.signing)
     }
 }
 
