@@ -41,7 +41,7 @@ fn some_of(codes: &'static [&'static str], least: usize) -> impl Strategy<Value 
 
 /// A time as it is written again: with milliseconds that do not end in 0.
 fn moment() -> impl Strategy<Value = Value> {
-    let fields = (2000..2030_u16, 1..=12_u8, 1..=28_u8, 0..24_u8, 0..100_u16, -11..=13_i8);
+    let fields = (2000..2026_u16, 1..=12_u8, 1..=28_u8, 0..24_u8, 0..100_u16, -11..=13_i8);
     fields.prop_map(|(year, month, day, hour, hundredths, offset)| {
         let sign = if offset < 0 { '-' } else { '+' };
         let zone = match offset.unsigned_abs() {
@@ -67,9 +67,10 @@ fn label() -> impl Strategy<Value = Value> {
 }
 
 fn leg() -> impl Strategy<Value = Value> {
-    let place = || code(&["KENBO", "CDG", "IST", "TRIST"]);
+    // Places that name no State, since the movement's are drawn on their own.
+    let (from, to) = (code(&["NBO", "XZ2AB"]), code(&["CDG", "IST"]));
     let mode = code(&["AIR", "SEA", "LAND", "RAIL"]);
-    let fields = (mode, option::of(line()), option::of(line()), place(), place(), option::of(moment()));
+    let fields = (mode, option::of(line()), option::of(line()), from, to, option::of(moment()));
     fields.prop_map(|(mode, carrier, number, from, to, departs)| {
         object(vec![
             ("mode", Some(mode)),
@@ -118,7 +119,7 @@ fn document() -> impl Strategy<Value = Value> {
             ("kind", Some(kind)),
             ("number", Some("L898902C3".into())),
             ("issuer", Some(issuer)),
-            ("expiry", with_expiry.then(|| "2031-09-30".into())),
+            ("expiry", with_expiry.then(|| "2012-04-15".into())),
             ("mrz", with_mrz.then(|| mrz.clone())),
             ("flags", (flags != json!([])).then_some(flags)),
         ])
@@ -143,7 +144,7 @@ fn person() -> impl Strategy<Value = Value> {
     });
     let born = code(&["1970", "1970-04", "1970-04-XX", "197X", "1970~", "1960/1970?", "../1975"]);
     let born_in = option::of((country(), option::of(line())));
-    let citizenships = some_of(&["FRA", "TUN", "KEN", "XXA", "XXX"], 1);
+    let citizenships = some_of(&["FRA", "TUN", "KEN", "GBN", "XXB", "XXX"], 1);
     let sex = option::of((code(&["M", "F", "X", "U"]), option::of(line())));
     let lives = option::of((country(), option::of(line())));
     let fields = (name, born, born_in, citizenships, sex, lives, option::of(document()), label());
@@ -166,7 +167,8 @@ fn person() -> impl Strategy<Value = Value> {
 
 fn custody() -> impl Strategy<Value = Value> {
     let status = code(&["CAPTURED", "DETAINED", "RELEASED", "TRANSFERRED"]);
-    let step = (country(), code(&["OFFERED", "REQUESTED", "GRANTED", "REFUSED"]), option::of(moment()));
+    let step =
+        (country(), code(&["OFFERED", "REQUESTED", "GRANTED", "REFUSED", "PENDING"]), option::of(moment()));
     let fields = (status, option::of(moment()), option::of(line()), option::of(line()), step, label());
     fields.prop_map(|(status, since, authority, place, (state, step, at), label)| {
         let access = object(vec![("state", Some(state)), ("step", Some(step)), ("at", at)]);
@@ -188,6 +190,8 @@ fn grounds() -> impl Strategy<Value = Value> {
     let gradings = (code(&["A", "B", "C", "X"]), 1..=4_u8);
     let fields = (code(&["FACT", "ASSESSMENT"]), line(), basis, option::of(line()), gradings, label());
     fields.prop_map(|(nature, statement, basis, offence, (source, information), label)| {
+        // What cannot be borne out is no fact.
+        let information = if nature == "FACT" { information.min(3) } else { information };
         object(vec![
             ("type", Some("grounds".into())),
             ("about", Some("p1".into())),
@@ -222,6 +226,8 @@ fn biometric() -> impl Strategy<Value = Value> {
 
 fn remark() -> impl Strategy<Value = Value> {
     (option::of(Just("p1")), line(), label()).prop_map(|(about, text, label)| {
+        // A remark about the person is no less protected than the person, whatever that label is.
+        let label = about.map_or(label, |_| "TOP SECRET//ALPHA//REL TO FRA, KEN//ORCON/H2".into());
         object(vec![
             ("type", Some("remark".into())),
             ("about", about.map(Value::from)),
@@ -234,8 +240,9 @@ fn remark() -> impl Strategy<Value = Value> {
 fn notice() -> impl Strategy<Value = Value> {
     let more = vec(prop_oneof![custody(), grounds(), biometric(), remark()], 0..6);
     let times = (option::of(Just("2026-05-01T00:00:00Z")), option::of(Just("2026-06-01T00:00:00.25Z")));
-    let fields = (movement(), person(), more, times, any::<bool>(), line());
-    fields.prop_map(|(movement, person, more, (respond_by, expires_at), interpol, purpose)| {
+    let domestic = option::of(some_of(&["BORDER", "CUSTOMS", "JUDICIAL"], 1));
+    let fields = (movement(), person(), more, times, (any::<bool>(), domestic), line());
+    fields.prop_map(|(movement, person, more, (respond_by, expires_at), (interpol, domestic), purpose)| {
         let parts: Vec<_> = [movement, person].into_iter().chain(more).collect();
         object(vec![
             ("kind", Some("TRAVEL".into())),
@@ -247,6 +254,8 @@ fn notice() -> impl Strategy<Value = Value> {
             ("expires_at", expires_at.map(Value::from)),
             ("share_with_interpol", interpol.then_some(true.into())),
             ("recipients", Some(json!(["deu/bka"]))),
+            ("domestic", domestic),
+            ("disclosures", Some(json!([{ "state": "TUN", "text": "Words." }]))),
             ("omissions", Some(json!([{ "state": "FRA", "reason": "OTHER", "text": "Words." }]))),
             ("parts", Some(json!(parts))),
         ])

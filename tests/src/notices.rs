@@ -3,13 +3,17 @@
 use serde_json::{Value, json};
 
 /// The notices of `deploy/examples`, by name.
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("arrival", include_str!("../../deploy/examples/arrival.json")),
+    ("attempted-transit", include_str!("../../deploy/examples/attempted-transit.json")),
     ("deportation", include_str!("../../deploy/examples/deportation.json")),
+    ("family", include_str!("../../deploy/examples/family.json")),
+    ("four-citizenships", include_str!("../../deploy/examples/four-citizenships.json")),
+    ("stateless", include_str!("../../deploy/examples/stateless.json")),
     ("travel", include_str!("../../deploy/examples/travel.json")),
 ];
 
-/// One of the notices of `deploy/examples`: `arrival`, `deportation` or `travel`; null for another name.
+/// One of the notices of `deploy/examples` by the name of its file without `.json`; null for another name.
 #[must_use]
 pub fn example(name: &str) -> Value {
     let text = EXAMPLES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);

@@ -3,7 +3,11 @@
 //! Source, destination and transit States of the movements and every citizenship of every SUBJECT, each by its
 //! contact point in the directory; INTERPOL where the notice is shared with it; and whom the author adds. The own
 //! State is left out, and so are the States of the omissions. A State that could not be told and is not left out is a
-//! mistake: nobody is forgotten silently.
+//! mistake: nobody is forgotten silently. Within the own State the agencies of the functions that the author names are
+//! told (paragraph 7).
+//!
+//! Claimed: where there is no mistake, the States told for a reason of paragraph 3 and the States left out are
+//! together exactly those that paragraph 3 names, and none is both. A test of random notices and directories holds it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +16,10 @@ use super::Notice;
 use super::mistake::Mistake;
 use super::part::{Content, LocalId};
 use super::person::PersonRole;
+use super::safeguards::{self, Safeguard};
 use super::validate::is_addressed_by_paragraph_3;
-use super::written::OmissionReason;
-use crate::directory::{AgencyStatus, Directory};
+use super::written::{Omission, OmissionReason};
+use crate::directory::{AgencyStatus, Directory, Function};
 use crate::id::{AgencyId, State};
 
 /// INTERPOL's code in ICAO Doc 9303-3, by which its contact point is found.
@@ -33,8 +38,21 @@ pub enum Reason {
     Citizenship(LocalId),
     /// The notice is shared with INTERPOL.
     Interpol,
+    /// It is an agency of the own State with this function, which the author names.
+    Domestic(Function),
     /// The author names it.
     Named,
+}
+
+impl Reason {
+    /// Whether it is one by which paragraph 3 names a State.
+    #[must_use]
+    pub fn is_of_paragraph_3(&self) -> bool {
+        match self {
+            Self::Source | Self::Destination | Self::Transit | Self::Citizenship(_) => true,
+            Self::Interpol | Self::Domestic(_) | Self::Named => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -45,6 +63,7 @@ impl fmt::Display for Reason {
             Self::Transit => f.write_str("transit of the movement"),
             Self::Citizenship(person) => write!(f, "citizenship of {person}"),
             Self::Interpol => f.write_str("shared with INTERPOL"),
+            Self::Domestic(function) => write!(f, "domestic agency for {function}"),
             Self::Named => f.write_str("named by the author"),
         }
     }
@@ -59,13 +78,32 @@ pub struct Addressee {
     pub reasons: Vec<Reason>,
 }
 
+/// A State that is left out, and why paragraph 3 names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// The omission.
+    pub omission: &'a Omission,
+    /// Why the State would have been told; at least one reason.
+    pub reasons: Vec<Reason>,
+}
+
 impl Notice {
+    /// The States that are left out, each with why paragraph 3 names it, seen from an agency of State `own`. An
+    /// omission that nothing makes necessary, which [`Notice::addressees`] refuses, is not among them.
+    #[must_use]
+    pub fn left_out(&self, own: State) -> Vec<LeftOut<'_>> {
+        let mut named = self.paragraph_3(own);
+        let of = |omission| Some(LeftOut { omission, reasons: named.remove(&omission.state.state())? });
+        self.omissions.iter().filter_map(of).collect()
+    }
+
     /// Who is to be told, in the order of their ids, seen from agency `own` by `directory`. Whether the agencies the
     /// author names are in the directory is not decided here.
     ///
     /// # Errors
-    /// Every [`Mistake`]: States without a contact point and without an omission, and omissions of States that
-    /// nobody would have told.
+    /// Every [`Mistake`]: States without a contact point and without an omission, omissions and disclosures of States
+    /// that nobody would have told, functions that no domestic agency has, and what the safeguards refuse once the
+    /// own State is known: nationals held without a word on consular access, and a refugee's State told unawares.
     pub fn addressees(&self, own: &AgencyId, directory: &Directory) -> Result<Vec<Addressee>, Vec<Mistake>> {
         let named_states = self.paragraph_3(own.state());
         let mut book =
@@ -74,9 +112,15 @@ impl Notice {
             book.address_state(*state, reasons);
         }
         book.check_omissions(own.state(), &named_states);
+        book.check_disclosures(&named_states);
+        book.mistakes.extend(safeguards::consular_access(self, own.state()));
+        if is_addressed_by_paragraph_3(self.kind) {
+            book.mistakes.extend(safeguards::refugees(self, own.state()));
+        }
         if self.share_with_interpol {
             book.address_interpol(own);
         }
+        book.address_domestic(own);
         for (index, agency) in self.recipients.iter().enumerate() {
             if agency == own {
                 let rule = "this is the agency that sends; it is no recipient of its own notice";
@@ -185,7 +229,7 @@ impl<'a> AddressBook<'a> {
                     reasons.join("; "),
                     OmissionReason::NoContactPoint,
                 );
-                self.note("omissions", "", &rule);
+                self.mistakes.push(Mistake::against(Safeguard::NobodyForgotten, "omissions", "", &rule));
             }
         }
     }
@@ -210,6 +254,45 @@ impl<'a> AddressBook<'a> {
                 );
                 self.note(&format!("omissions[{index}].reason"), omission.reason, &rule);
             }
+        }
+    }
+
+    fn check_disclosures(&mut self, named: &BTreeMap<State, Vec<Reason>>) {
+        let notice = self.notice;
+        for (index, disclosure) in notice.disclosures.iter().enumerate() {
+            let state = disclosure.state.state();
+            let left_out = notice.omissions.iter().any(|omission| omission.state.state() == state);
+            let path = format!("disclosures[{index}].state");
+            if left_out {
+                self.note(&path, state, "this State is left out too; keep the omission or the disclosure");
+            } else if !named.contains_key(&state) {
+                let rule = format!("paragraph 3 does not address {state}; take the disclosure off");
+                self.note(&path, state, &rule);
+            }
+        }
+    }
+
+    /// The own State's agencies of the functions named (paragraph 7), but for the one that sends.
+    fn address_domestic(&mut self, own: &AgencyId) {
+        let (notice, directory) = (self.notice, self.directory);
+        for (index, function) in notice.domestic.iter().enumerate() {
+            let entries = directory.content().agencies.values().filter(|entry| {
+                entry.id.state() == own.state()
+                    && entry.id != *own
+                    && entry.status == AgencyStatus::Active
+                    && entry.functions.contains(function)
+            });
+            let agencies: Vec<_> = entries.map(|entry| &entry.id).collect();
+            if agencies.is_empty() {
+                let version = directory.version();
+                let rule = format!(
+                    "no other active agency of {} has this function in directory version {version}; take it off, or \
+                     ask the authority (S/RES/2396, paragraph 7)",
+                    own.state()
+                );
+                self.note(&format!("domestic[{index}]"), function, &rule);
+            }
+            agencies.into_iter().for_each(|agency| self.add(agency, Reason::Domestic(*function)));
         }
     }
 
@@ -276,7 +359,7 @@ mod tests {
         );
         let needless = notice(|json| {
             json["omissions"] = serde_json::json!([
-                { "state": "DEU", "reason": "ONGOING_INVESTIGATION" }, { "state": "KEN", "reason": "HUMAN_RIGHTS" }
+                { "state": "DEU", "reason": "ONGOING_INVESTIGATION" }, { "state": "KEN", "reason": "OTHER", "text": "x" }
             ]);
         });
         let needless = mistakes(&needless, &directory);
@@ -287,7 +370,17 @@ mod tests {
     #[test]
     fn a_state_left_out_for_non_refoulement_is_nowhere_among_the_recipients() {
         let directory = directory(&["tun/ncb"]);
-        let left_out = notice(|json| json["omissions"][0]["reason"] = "NON_REFOULEMENT".into());
+        let left_out = notice(|json| {
+            json["omissions"][0]["reason"] = "NON_REFOULEMENT".into();
+            json["label"] = "RESTRICTED//H2".into();
+            for index in [1, 2, 3, 4] {
+                let label = json["parts"][index]["label"].as_str().unwrap().to_owned();
+                json["parts"][index]["label"] = format!("{label}//H2").into();
+            }
+        });
+        let own = "KEN".parse().unwrap();
+        let shown: Vec<_> = left_out.left_out(own).into_iter().map(|left| left.reasons).collect();
+        assert_eq!(shown, [[Reason::Citizenship("p1".parse().unwrap())]]);
         assert!(told(&left_out, &directory).iter().all(|(agency, _)| !agency.starts_with("tun/")));
     }
 
@@ -312,11 +405,26 @@ mod tests {
     }
 
     #[test]
+    fn domestic_agencies_are_told_by_their_function() {
+        let by = |functions: serde_json::Value| notice(move |json| json["domestic"] = functions);
+        let told = told(&by(serde_json::json!(["LAW_ENFORCEMENT"])), &directory(&[]));
+        let own: Vec<_> = told.iter().filter(|(agency, _)| agency.starts_with("ken/")).collect();
+        let expected = ("ken/immigration".to_owned(), vec!["domestic agency for LAW_ENFORCEMENT".to_owned()]);
+        assert_eq!(own, [&expected], "the agency that sends is told of its own notice");
+        let nobody = mistakes(&by(serde_json::json!(["CUSTOMS"])), &directory(&[]));
+        assert!(
+            nobody.len() == 1 && nobody[0].starts_with("domestic[0]: `CUSTOMS`: no other active agency"),
+            "{nobody:?}"
+        );
+    }
+
+    #[test]
     fn only_a_subject_has_its_citizenships_told() {
         let family = notice(|json| {
             let child = serde_json::json!({ "type": "person", "id": "p2", "role": "CHILD", "citizenships": ["DEU"],
-                "label": "CONFIDENTIAL" });
+                "label": "CONFIDENTIAL//H2" });
             json["parts"].as_array_mut().unwrap().push(child);
+            json.as_object_mut().unwrap().remove("review_by");
         });
         assert_eq!(told(&family, &directory(&[])).len(), 3);
     }

@@ -31,6 +31,8 @@ codes! {
         Granted = "GRANTED",
         /// Refused, by the authority or by the person.
         Refused = "REFUSED",
+        /// Due, and still to be offered.
+        Pending = "PENDING",
     }
 }
 

@@ -30,12 +30,22 @@ impl Word for Day {
     }
 
     fn parse(text: &str) -> Result<Self, Rule> {
-        let span = Span::parse(text).filter(|span| span.earliest == span.latest && text.len() == 10);
-        span.and_then(|span| span.earliest).map(Self).ok_or_else(|| Rule::new(DAY_RULE))
+        let rule = |fault: Fault| Rule::new(format!("{fault}; {DAY_RULE}"));
+        let span = Span::parse(text).map_err(rule)?;
+        let day = span.earliest.filter(|_| span.earliest == span.latest && text.len() == 10);
+        day.map(Self).ok_or_else(|| rule("it is no single day"))
     }
 
     fn text(&self) -> String {
         format!("{:04}-{:02}-{:02}", self.0.year(), u8::from(self.0.month()), self.0.day())
+    }
+}
+
+impl Day {
+    /// The last two digits of the year, the month and the day, as documents write them.
+    pub(super) fn two_digits(self) -> (u8, u8, u8) {
+        let year = u8::try_from(self.0.year().rem_euclid(100)).unwrap_or(0);
+        (year, self.0.month().into(), self.0.day())
     }
 }
 
@@ -64,6 +74,14 @@ impl BirthDate {
         adult_from.is_none_or(|adult_from| at.local_date() < adult_from)
     }
 
+    /// Whether the person is certainly under 18 at `at`: whatever the date leaves open is taken to be as early as it
+    /// can be.
+    #[must_use]
+    pub fn certainly_under_18_at(&self, at: &LocalTime) -> bool {
+        let adult_from = self.span.earliest.and_then(|earliest| plus_years(earliest, ADULT_YEARS));
+        adult_from.is_some_and(|adult_from| at.local_date() < adult_from)
+    }
+
     /// Whether the person was certainly not yet born at `at`.
     #[must_use]
     pub fn is_after(&self, at: &LocalTime) -> bool {
@@ -81,7 +99,7 @@ impl Word for BirthDate {
             None => Span::parse(text),
             Some((from, to)) => Span::parse_interval(from, to),
         };
-        let span = span.ok_or_else(|| Rule::new(BIRTH_RULE))?;
+        let span = span.map_err(|fault| Rule::new(format!("{fault}; {BIRTH_RULE}")))?;
         Ok(Self { text: text.into(), span })
     }
 
@@ -98,6 +116,23 @@ impl fmt::Debug for BirthDate {
     }
 }
 
+/// Why a text is no date. It never repeats the text.
+type Fault = &'static str;
+
+const AMBIGUOUS: Fault = "day and month cannot be told apart when written so";
+const NO_FORM: Fault = "it is not written in a form that is known";
+const NO_MONTH: Fault = "there is no such month";
+const NO_DAY: Fault = "that month of that year has no such day";
+const SEASON: Fault = "seasons and other parts of a year are not taken";
+const TOO_EARLY: Fault = "it is before 1800";
+const TIME_OF_DAY: Fault = "a time of day does not belong here";
+const UNSPECIFIED: Fault = "X stands for the last one or two digits of a year, or for a whole month or day";
+const FINER_THAN_OPEN: Fault = "nothing can be known that is finer than what X leaves open";
+const QUALIFIER: Fault = "one of ~ ? % stands once, at the end of a date";
+const OPEN_BOTH_WAYS: Fault = "an interval open on both sides says nothing; leave the field out";
+const BACKWARDS: Fault = "the interval ends before it begins";
+const TWO_ENDS: Fault = "an interval has two ends";
+
 /// The first and the last day that a date may be; `None` where it is open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Span {
@@ -106,14 +141,19 @@ struct Span {
 }
 
 impl Span {
-    fn parse_interval(from: &str, to: &str) -> Option<Self> {
+    fn parse_interval(from: &str, to: &str) -> Result<Self, Fault> {
+        if to.contains('/') {
+            let short = |part: &str| part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
+            return Err(if short(from) { AMBIGUOUS } else { TWO_ENDS });
+        }
         let open = |side: &str| side.is_empty() || side == "..";
-        let from = if open(from) { None } else { Some(Self::parse(from)?) };
-        let to = if open(to) { None } else { Some(Self::parse(to)?) };
-        match (from, to) {
-            (None, None) => None,
-            (Some(from), Some(to)) if from.earliest > to.earliest || from.latest > to.latest => None,
-            (from, to) => Some(Self {
+        let side = |side: &str| if open(side) { Ok(None) } else { Self::parse(side).map(Some) };
+        match (side(from)?, side(to)?) {
+            (None, None) => Err(OPEN_BOTH_WAYS),
+            (Some(from), Some(to)) if from.earliest > to.earliest || from.latest > to.latest => {
+                Err(BACKWARDS)
+            }
+            (from, to) => Ok(Self {
                 earliest: from.and_then(|span| span.earliest),
                 latest: to.and_then(|span| span.latest),
             }),
@@ -121,14 +161,27 @@ impl Span {
     }
 
     /// A date without `/`: year, month, day, each with unspecified digits, and a qualifier.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Result<Self, Fault> {
         let plain = text.strip_suffix(['?', '~', '%']);
-        let mut fields = plain.unwrap_or(text).split('-');
-        let year = Digits::parse(fields.next()?, 4)?;
-        let month = optional_digits(fields.next())?;
-        let day = optional_digits(fields.next())?;
-        if fields.next().is_some() || !Digits::coarsen(&[Some(year), month, day]) {
-            return None;
+        let text = plain.unwrap_or(text);
+        if text.contains(['?', '~', '%']) {
+            return Err(QUALIFIER);
+        }
+        if text.contains(['T', ':']) {
+            return Err(TIME_OF_DAY);
+        }
+        if text.contains(['.', ' ']) && text.contains(|c: char| c.is_ascii_digit()) {
+            return Err(AMBIGUOUS);
+        }
+        let mut fields = text.split('-');
+        let year = Digits::parse(fields.next().unwrap_or_default(), 4)?;
+        let month = fields.next().map(|month| Digits::parse(month, 2)).transpose()?;
+        let day = fields.next().map(|day| Digits::parse(day, 2)).transpose()?;
+        if fields.next().is_some() {
+            return Err(NO_FORM);
+        }
+        if !Digits::coarsen(&[Some(year), month, day]) {
+            return Err(FINER_THAN_OPEN);
         }
         let known = |part: Option<Digits>| part.filter(|digits| digits.unspecified == 0);
         let (month, day) = (known(month), known(day));
@@ -136,10 +189,10 @@ impl Span {
         let earliest = date(year.low, first, day.map(|d| d.low).or(Some(1)))?;
         let latest = date(year.high, last, day.map(|d| d.low))?;
         if earliest.year() < YEAR_MIN {
-            return None;
+            return Err(TOO_EARLY);
         }
         let margin = if plain.is_some() { QUALIFIED_MARGIN_YEARS } else { 0 };
-        Some(Self { earliest: plus_years(earliest, -margin), latest: plus_years(latest, margin) })
+        Ok(Self { earliest: plus_years(earliest, -margin), latest: plus_years(latest, margin) })
     }
 }
 
@@ -153,15 +206,18 @@ struct Digits {
 
 impl Digits {
     /// At most the two rightmost digits may be unspecified; of a month or a day, both or none.
-    fn parse(text: &str, len: usize) -> Option<Self> {
+    fn parse(text: &str, len: usize) -> Result<Self, Fault> {
+        if text.len() != len || !text.bytes().all(|b| b.is_ascii_digit() || b == b'X') {
+            return Err(NO_FORM);
+        }
         let digits = text.trim_end_matches('X');
         let unspecified = text.len() - digits.len();
         let allowed = if len == 4 { unspecified <= 2 } else { unspecified == 0 || unspecified == 2 };
-        if text.len() != len || !allowed || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
+        if !allowed || digits.contains('X') {
+            return Err(UNSPECIFIED);
         }
-        let (low, high) = (text.replace('X', "0"), text.replace('X', "9"));
-        Some(Self { low: low.parse().ok()?, high: high.parse().ok()?, unspecified })
+        let number = |digit: &str| text.replace('X', digit).parse().map_err(|_| NO_FORM);
+        Ok(Self { low: number("0")?, high: number("9")?, unspecified })
     }
 
     /// Nothing is known in a finer field than the first that leaves something open (finer patterns are level 2).
@@ -175,22 +231,16 @@ impl Digits {
     }
 }
 
-/// A field that may be absent: `Some(None)` where it is, `None` where it cannot be read.
-fn optional_digits(text: Option<&str>) -> Option<Option<Digits>> {
-    match text {
-        None => Some(None),
-        Some(text) => Digits::parse(text, 2).map(Some),
-    }
-}
-
 /// A date; the last of its month where the day is open.
-fn date(year: i32, month: i32, day: Option<i32>) -> Option<Date> {
-    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+fn date(year: i32, month: i32, day: Option<i32>) -> Result<Date, Fault> {
+    // EDTF numbers seasons, quarters and halves of a year from 21 on.
+    let no_month = if (21..=41).contains(&month) { SEASON } else { NO_MONTH };
+    let month = u8::try_from(month).ok().and_then(|month| Month::try_from(month).ok()).ok_or(no_month)?;
     let day = match day {
-        Some(day) => u8::try_from(day).ok()?,
+        Some(day) => u8::try_from(day).map_err(|_| NO_DAY)?,
         None => month.length(year),
     };
-    Date::from_calendar_date(year, month, day).ok()
+    Date::from_calendar_date(year, month, day).map_err(|_| NO_DAY)
 }
 
 /// The same day some years later or earlier; 1 March where there is no 29 February. `None` past the year 9999.
@@ -270,6 +320,53 @@ mod tests {
             "１９８０",
         ] {
             assert!(text.parse::<BirthDate>().is_err(), "`{text}` was taken for a birth date");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_never_repeats_the_date() {
+        for (text, why) in [
+            ("1980-13", NO_MONTH),
+            ("1980-00", NO_MONTH),
+            ("1980-21", SEASON),
+            ("1981-02-29", NO_DAY),
+            ("1980-04-31", NO_DAY),
+            ("1799-12-31", TOO_EARLY),
+            ("12.4.1988", AMBIGUOUS),
+            ("12/04/1988", AMBIGUOUS),
+            ("1980-04-01T00:00", TIME_OF_DAY),
+            ("1980-04-3X", UNSPECIFIED),
+            ("1XXX", UNSPECIFIED),
+            ("X980", UNSPECIFIED),
+            ("198X-04", FINER_THAN_OPEN),
+            ("1980-XX-04", FINER_THAN_OPEN),
+            ("?1980", QUALIFIER),
+            ("1980~-04", QUALIFIER),
+            ("../..", OPEN_BOTH_WAYS),
+            ("1985/1980", BACKWARDS),
+            ("1980/1985/1990", TWO_ENDS),
+            ("80", NO_FORM),
+            ("-0044", NO_FORM),
+        ] {
+            let rule = text.parse::<BirthDate>().expect_err(text).to_string();
+            assert!(rule.starts_with(&format!("{why}; write what is known")), "{text}: {rule}");
+        }
+        for (text, why) in
+            [("2035-04-31", NO_DAY), ("2035-04", "it is no single day"), ("1.4.2035", AMBIGUOUS)]
+        {
+            let rule = text.parse::<Day>().expect_err(text).to_string();
+            assert!(rule.starts_with(&format!("{why}; write a calendar date")), "{text}: {rule}");
+        }
+    }
+
+    #[test]
+    fn only_who_cannot_be_18_is_certainly_under_18() {
+        let event = at("2026-03-01T12:00:00Z");
+        for text in ["2008-03-02", "2009", "201X", "2012~", "2010/.."] {
+            assert!(born(text).certainly_under_18_at(&event), "{text} is under 18");
+        }
+        for text in ["2008-03-01", "2008", "200X", "2009~", "../2020", "1980"] {
+            assert!(!born(text).certainly_under_18_at(&event), "{text} may be 18");
         }
     }
 

@@ -16,6 +16,9 @@ const OFFSET_MINUTES: std::ops::RangeInclusive<i16> = -12 * 60..=14 * 60;
 
 const RULE: &str = "write a time by RFC 3339 with the local offset, such as 2026-03-01T14:30:00+03:00";
 
+const WITHOUT_OFFSET: &str = "without the local offset the moment is not known; write it at the end, such as +03:00, or \
+    Z for UTC";
+
 /// A moment after 1970, in UTC, with the offset of the local clock kept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalTime {
@@ -73,7 +76,11 @@ impl Word for LocalTime {
 
     fn parse(text: &str) -> Result<Self, Rule> {
         let bad = || Rule::new(RULE);
-        let local = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| bad())?;
+        let local = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+            // With an offset it would be a time: what is missing is said.
+            let without = OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339).is_ok();
+            if without { Rule::new(WITHOUT_OFFSET) } else { bad() }
+        })?;
         let millis = local.unix_timestamp_nanos().div_euclid(1_000_000);
         let millis = u64::try_from(millis).ok().filter(|millis| *millis <= Timestamp::MAX.millis());
         Self::new(Timestamp::from_millis(millis.ok_or_else(bad)?), local.offset().whole_minutes())
@@ -115,6 +122,15 @@ mod tests {
         let time: LocalTime = "2026-03-02T00:30:00+03:00".parse().unwrap();
         assert_eq!(time.local_date(), time::macros::date!(2026 - 03 - 02));
         assert_eq!(LocalTime::utc(time.at()).local_date(), time::macros::date!(2026 - 03 - 01));
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_told_what_is_missing() {
+        let rule = "2026-03-01T14:30:00".parse::<LocalTime>().unwrap_err().to_string();
+        assert!(rule.starts_with("without the local offset"), "{rule}");
+        assert!(
+            "2026-02-30T14:30:00".parse::<LocalTime>().unwrap_err().to_string().starts_with("write a time")
+        );
     }
 
     #[test]

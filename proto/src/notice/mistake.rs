@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::safeguards::Safeguard;
+
 /// Most characters of a bad value that a mistake repeats.
 const EXCERPT_CHARS_MAX: usize = 64;
 
@@ -16,15 +18,30 @@ pub struct Mistake {
     pub path: String,
     /// The beginning of what stands there; empty where nothing does.
     pub value: String,
-    /// What is allowed, and what to do.
+    /// What is allowed, and what to do. A refusal that rests on a safeguard ends with what that rests on.
     pub rule: String,
+    /// The safeguard it falls short of, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safeguard: Option<Safeguard>,
 }
 
 impl Mistake {
     /// A mistake at `path`.
     #[must_use]
     pub fn new(path: &str, value: impl ToString, rule: &str) -> Self {
-        Self { path: path.to_owned(), value: excerpt(&value.to_string()), rule: rule.to_owned() }
+        Self {
+            path: path.to_owned(),
+            value: excerpt(&value.to_string()),
+            rule: rule.to_owned(),
+            safeguard: None,
+        }
+    }
+
+    /// A mistake at `path` that falls short of a safeguard. The rule ends with what that rests on.
+    #[must_use]
+    pub fn against(safeguard: Safeguard, path: &str, value: impl ToString, rule: &str) -> Self {
+        let rule = format!("{rule} ({})", safeguard.basis());
+        Self { safeguard: Some(safeguard), ..Self::new(path, value, &rule) }
     }
 }
 
@@ -67,6 +84,8 @@ mod tests {
         let mistake = Mistake::new("parts[1].birth_date", "1980-13", "write a date");
         assert_eq!(mistake.to_string(), "parts[1].birth_date: `1980-13`: write a date");
         assert_eq!(Mistake::new("purpose", "", "missing").to_string(), "purpose: missing");
+        let refused = Mistake::against(Safeguard::NoProfiling, "religion", "", "no such field");
+        assert_eq!(refused.to_string(), "religion: no such field (S/RES/2396, paragraph 4)");
         let long = Mistake::new("purpose", "x".repeat(10_000), "too long");
         assert_eq!(long.value.chars().count(), EXCERPT_CHARS_MAX + 1);
     }

@@ -36,7 +36,7 @@ mod text;
 mod validate;
 mod written;
 
-pub use addressing::{Addressee, Reason};
+pub use addressing::{Addressee, LeftOut, Reason};
 pub use biometric::{Biometric, BiometricKind};
 pub use custody::{ConsularAccess, ConsularStep, Custody, CustodyStatus};
 pub use date::{ADULT_YEARS, BirthDate, Day, QUALIFIED_MARGIN_YEARS};
@@ -47,22 +47,23 @@ pub(crate) use json::Word;
 pub use local_time::LocalTime;
 pub use mistake::{Mistake, Rule};
 pub use movement::{Leg, Movement, MovementEvent, MovementStatus, TransportMode};
-pub use mrz::{Mrz, MrzFault, MrzFormat};
+pub use mrz::{Mrz, MrzDate, MrzFault, MrzFormat};
 pub use part::{Content, LOCAL_ID_BYTES_MAX, LocalId, Part, PartType};
 pub use person::{BirthPlace, Name, NameKind, Person, PersonRole, Residence, Sex, SexCode};
-pub use place::{Citizenship, Country, NoState, PlaceCode, Script};
+pub use place::{British, Citizenship, Country, NoState, PlaceCode, Script};
 pub use portion::Portion;
 pub use remark::{Correction, Remark, Response, Withdrawal};
-pub use safeguards::MINOR_REVIEW_MAX;
+pub use safeguards::{MINOR_REVIEW_MAX, REVIEW_DEFAULT, REVIEW_MAX, Safeguard};
 pub use schema::schema;
 pub use terms::{TERM_BYTES_MAX, Terms};
 pub use text::{Line, List, Prose};
-pub use written::{Omission, OmissionReason};
+pub use written::{Disclosure, Omission, OmissionReason};
 
 use json::{Json, Node, Reader};
 use part::Slot;
 use written::{Given, Slots, Written};
 
+use crate::directory::Function;
 use crate::envelope::{NoticeKind, Precedence};
 use crate::id::{AgencyId, NoticeId, Timestamp};
 use crate::label::PolicyId;
@@ -78,7 +79,9 @@ pub struct Notice {
     expires_at: Option<Timestamp>,
     share_with_interpol: bool,
     recipients: Vec<AgencyId>,
+    domestic: Vec<Function>,
     omissions: Vec<Omission>,
+    disclosures: Vec<Disclosure>,
     in_reply_to: Option<NoticeId>,
     supersedes: Option<NoticeId>,
     withdraws: Option<NoticeId>,
@@ -101,18 +104,18 @@ impl Notice {
             return Err(mistakes);
         }
         let incomplete = || vec![Mistake::new("notice", "", "it is incomplete in a way that no rule names")];
-        Self::of(written).ok_or_else(incomplete)
+        Self::of(written, now).ok_or_else(incomplete)
     }
 
     /// Takes over what was written; `None` where some of it could not be read, of which there is a mistake.
-    fn of(written: Written) -> Option<Self> {
+    fn of(written: Written, now: Timestamp) -> Option<Self> {
+        let review_by_default = safeguards::review_by_default(&written, now);
         let default = written.label.value();
         let parts = written.parts.0.iter().map(|slot| slot.part(default)).collect::<Option<_>>()?;
-        let terms = match (written.legal_basis.0?, written.purpose.0?, written.review_by.0?) {
-            (Some(legal_basis), Some(purpose), Some(review_by)) => {
-                Some(Terms { legal_basis, purpose, review_by })
-            }
-            _ => None,
+        let review_by = written.review_by.0?.unwrap_or(review_by_default);
+        let terms = match (written.legal_basis.0?, written.purpose.0?) {
+            (Some(legal_basis), Some(purpose)) => Some(Terms { legal_basis, purpose, review_by }),
+            (Some(_), None) | (None, Some(_)) | (None, None) => None,
         };
         Some(Self {
             kind: written.kind.0?,
@@ -122,7 +125,9 @@ impl Notice {
             expires_at: written.expires_at.0?,
             share_with_interpol: written.share_with_interpol.0?,
             recipients: written.recipients.0?.into_vec(),
+            domestic: written.domestic.0?.into_vec(),
             omissions: written.omissions.0?.into_vec(),
+            disclosures: written.disclosures.0?.into_vec(),
             in_reply_to: written.in_reply_to.0?,
             supersedes: written.supersedes.0?,
             withdraws: written.withdraws.0?,
@@ -130,11 +135,11 @@ impl Notice {
         })
     }
 
-    /// The JSON form, every part with its label. It holds the omissions: it is for the originator's eyes only.
+    /// The JSON form, every part with its label. It holds the omissions and disclosures: it is for the originator's
+    /// eyes only.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let terms = self.terms.as_ref();
-        let lists = (List::new(self.recipients.clone()).ok(), List::new(self.omissions.clone()).ok());
         let written = Written {
             kind: Given(Some(self.kind)),
             precedence: Given(Some(self.precedence)),
@@ -145,8 +150,10 @@ impl Notice {
             respond_by: Given(Some(self.respond_by)),
             expires_at: Given(Some(self.expires_at)),
             share_with_interpol: Given(Some(self.share_with_interpol)),
-            recipients: Given(lists.0),
-            omissions: Given(lists.1),
+            recipients: Given(List::new(self.recipients.clone()).ok()),
+            domestic: Given(List::new(self.domestic.clone()).ok()),
+            omissions: Given(List::new(self.omissions.clone()).ok()),
+            disclosures: Given(List::new(self.disclosures.clone()).ok()),
             in_reply_to: Given(Some(self.in_reply_to)),
             supersedes: Given(Some(self.supersedes)),
             withdraws: Given(Some(self.withdraws)),
@@ -195,6 +202,18 @@ impl Notice {
     #[must_use]
     pub fn recipients(&self) -> &[AgencyId] {
         &self.recipients
+    }
+
+    /// The functions of which the own State's agencies are told too.
+    #[must_use]
+    pub fn domestic(&self) -> &[Function] {
+        &self.domestic
+    }
+
+    /// The States of which a refugee is a citizen that are told nevertheless. They are never sent.
+    #[must_use]
+    pub fn disclosures(&self) -> &[Disclosure] {
+        &self.disclosures
     }
 
     /// The States left out. They are never sent.

@@ -11,8 +11,9 @@ use crate::id::State;
 
 const COUNTRY_RULE: &str =
     "write the ISO 3166-1 alpha-3 code of a State, such as FRA; an organisation is not one";
-const CITIZENSHIP_RULE: &str = "write the ISO 3166-1 alpha-3 code of a State, such as FRA, or XXA (stateless), XXB or \
-    XXC (refugee), XXX (unknown)";
+const CITIZENSHIP_RULE: &str = "write the ISO 3166-1 alpha-3 code of a State, such as FRA (DEU, not D, for Germany), or \
+    a code of ICAO Doc 9303-3: XXA (stateless), XXB or XXC (refugee), XXX (unknown), UNK (resident of Kosovo with a \
+    document of the United Nations), GBD, GBN, GBO, GBP or GBS (British, but not a citizen)";
 const PLACE_RULE: &str =
     "write a UN/LOCODE of 5 characters, such as FRCDG, or an IATA code of 3 letters, such as CDG";
 const SCRIPT_RULE: &str = "write the ISO 15924 code of a script, such as Arab, Cyrl or Latn";
@@ -67,14 +68,37 @@ codes! {
         OtherRefugee = "XXC",
         /// Unspecified or unknown.
         Unknown = "XXX",
+        /// A resident of Kosovo with a travel document of the United Nations mission there.
+        KosovoResident = "UNK",
     }
 }
+
+codes! {
+    /// British nationalities other than citizenship (ICAO Doc 9303-3, section 5). The State is the United Kingdom.
+    pub enum British {
+        /// British Overseas Territories Citizen.
+        OverseasTerritories = "GBD",
+        /// British National (Overseas).
+        NationalOverseas = "GBN",
+        /// British Overseas Citizen.
+        Overseas = "GBO",
+        /// British Protected Person.
+        Protected = "GBP",
+        /// British Subject.
+        Subject = "GBS",
+    }
+}
+
+/// The State whose nationals [`British`] ones are.
+const UNITED_KINGDOM: &str = "GBR";
 
 /// A citizenship, or why there is none to name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Citizenship {
     /// Of a State.
     Of(Country),
+    /// British, but not a citizen.
+    British(British),
     /// Of none.
     None(NoState),
 }
@@ -85,6 +109,7 @@ impl Citizenship {
     pub fn state(self) -> Option<State> {
         match self {
             Self::Of(country) => Some(country.state()),
+            Self::British(_) => UNITED_KINGDOM.parse().ok(),
             Self::None(_) => None,
         }
     }
@@ -99,12 +124,16 @@ impl Word for Citizenship {
         if let Some(code) = NoState::ALL.iter().find(|code| code.as_str() == text) {
             return Ok(Self::None(*code));
         }
+        if let Some(code) = British::ALL.iter().find(|code| code.as_str() == text) {
+            return Ok(Self::British(*code));
+        }
         Country::parse(text).map(Self::Of).map_err(|_| Rule::new(CITIZENSHIP_RULE))
     }
 
     fn text(&self) -> String {
         match self {
             Self::Of(country) => country.to_string(),
+            Self::British(code) => code.to_string(),
             Self::None(code) => code.to_string(),
         }
     }
@@ -126,6 +155,15 @@ impl fmt::Debug for Citizenship {
 /// is in use is not checked: the lists change twice a year.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlaceCode(Box<str>);
+
+impl PlaceCode {
+    /// The State it lies in, which a UN/LOCODE begins with; `None` for the high seas and for IATA codes.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        let alpha2 = self.0.get(..2).filter(|_| self.0.len() == 5)?;
+        rust_iso3166::from_alpha2(alpha2)?.alpha3.parse().ok()
+    }
+}
 
 impl Word for PlaceCode {
     fn rule() -> Cow<'static, str> {
@@ -211,18 +249,34 @@ mod tests {
 
     #[test]
     fn codes_for_no_citizenship_name_no_state() {
-        for code in ["XXA", "XXB", "XXC", "XXX"] {
+        for code in ["XXA", "XXB", "XXC", "XXX", "UNK"] {
             let citizenship: Citizenship = code.parse().unwrap();
             assert_eq!((citizenship.state(), citizenship.to_string().as_str()), (None, code));
         }
         assert_eq!("TUN".parse::<Citizenship>().unwrap().state(), Some("TUN".parse().unwrap()));
-        assert!("XPO".parse::<Citizenship>().is_err());
+        for bad in ["XPO", "UNO", "D", "RKS", "fra"] {
+            assert!(bad.parse::<Citizenship>().is_err(), "`{bad}` was taken for a citizenship");
+        }
+    }
+
+    #[test]
+    fn british_nationals_who_are_not_citizens_are_the_united_kingdoms() {
+        for code in ["GBD", "GBN", "GBO", "GBP", "GBS"] {
+            let citizenship: Citizenship = code.parse().unwrap();
+            assert_eq!(citizenship.state(), Some("GBR".parse().unwrap()));
+            assert_eq!(citizenship.to_string(), code);
+            assert!(code.parse::<Country>().is_err(), "{code} is not a State");
+        }
     }
 
     #[test]
     fn a_place_is_a_un_locode_or_an_iata_code() {
         for good in ["FRCDG", "KENBO", "TRIST", "CDG", "XZ2AB", "US2NA"] {
             assert_eq!(good.parse::<PlaceCode>().unwrap().to_string(), good);
+        }
+        assert_eq!("FRCDG".parse::<PlaceCode>().unwrap().state(), Some("FRA".parse().unwrap()));
+        for nowhere in ["CDG", "XZ2AB"] {
+            assert_eq!(nowhere.parse::<PlaceCode>().unwrap().state(), None);
         }
         for bad in ["", "CD", "FR CDG", "frcdg", "ZZCDG", "FRCD1", "FRCDGX", "C1G", "ÉA"] {
             assert!(bad.parse::<PlaceCode>().is_err(), "`{bad}` was taken for a place");

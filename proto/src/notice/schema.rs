@@ -24,10 +24,14 @@ mod tests {
     use super::super::fixture::{DEPORTATION, mistakes};
     use super::*;
 
-    const EXAMPLES: [&str; 3] = [
+    const EXAMPLES: [&str; 7] = [
         DEPORTATION,
         include_str!("../../../deploy/examples/travel.json"),
         include_str!("../../../deploy/examples/arrival.json"),
+        include_str!("../../../deploy/examples/family.json"),
+        include_str!("../../../deploy/examples/four-citizenships.json"),
+        include_str!("../../../deploy/examples/attempted-transit.json"),
+        include_str!("../../../deploy/examples/stateless.json"),
     ];
 
     /// As much of JSON Schema as the schema uses.

@@ -9,6 +9,7 @@ use super::part::{Slot, part_schema};
 use super::place::Country;
 use super::terms::TERM_BYTES_MAX;
 use super::text::{Line, List, Prose};
+use crate::directory::Function;
 use crate::envelope::{NoticeKind, Precedence};
 use crate::id::{AgencyId, NoticeId, Timestamp};
 use crate::label::Label;
@@ -16,7 +17,7 @@ use crate::wire::limits::{Limits, PARTS_MAX};
 
 /// Most recipients that can be named.
 pub(super) const RECIPIENTS_MAX: usize = Limits::DEFAULT.recipients_max;
-/// Most omissions.
+/// Most omissions, and most disclosures.
 pub(super) const OMISSIONS_MAX: usize = 64;
 
 codes! {
@@ -61,6 +62,17 @@ record! {
 }
 
 record! {
+    /// A State of which a refugee is a citizen and that is told nevertheless. It stays in the originator's records and
+    /// is never sent.
+    pub struct Disclosure {
+        /// The State.
+        state: Country,
+        /// Why to tell it puts nobody at risk.
+        text: Prose<1024>,
+    }
+}
+
+record! {
     /// A notice about the travel, arrival or deportation of someone believed to be a terrorist (S/RES/2396, paragraph
     /// 3), or a follow-up to one.
     pub(super) struct Written {
@@ -74,7 +86,8 @@ record! {
         legal_basis: Given<Option<Line<TERM_BYTES_MAX>>>,
         /// What the content may be used for. Whoever can open any portion reads it.
         purpose: Given<Option<Line<TERM_BYTES_MAX>>>,
-        /// When the content is deleted unless someone finds that it is still needed.
+        /// When the content is deleted unless someone finds that it is still needed. Without it after three years, or
+        /// after 366 days where someone is, or may be, under 18.
         review_by: Given<Option<Timestamp>>,
         /// Until when an answer is asked for.
         respond_by: Given<Option<Timestamp>>,
@@ -84,8 +97,12 @@ record! {
         share_with_interpol: Given<bool>,
         /// Agencies to address besides those that paragraph 3 names.
         recipients: Given<List<AgencyId, 0, RECIPIENTS_MAX>>,
+        /// Functions of which the own State's agencies are told too (paragraph 7).
+        domestic: Given<List<Function, 0, 7>>,
         /// States that paragraph 3 names and that are not told.
         omissions: Given<List<Omission, 0, OMISSIONS_MAX>>,
+        /// States of which a refugee is a citizen and that are told nevertheless.
+        disclosures: Given<List<Disclosure, 0, OMISSIONS_MAX>>,
         /// RESPONSE: the notice it answers.
         in_reply_to: Given<Option<NoticeId>>,
         /// CORRECTION: the notice it takes the place of.

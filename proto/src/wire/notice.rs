@@ -385,7 +385,7 @@ codes! {
     }
     DocumentFlag { Lost, Stolen, Forged }
     CustodyStatus { Captured, Detained, Released, Transferred }
-    ConsularStep { Offered, Requested, Granted, Refused }
+    ConsularStep { Offered, Requested, Granted, Refused, Pending }
     GroundsNature { Fact, Assessment }
     GroundsBasis {
         Conviction, Charge, Warrant, Listing, Investigation, Intelligence, Witness, DigitalEvidence,

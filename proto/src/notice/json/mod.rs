@@ -20,7 +20,33 @@ pub(super) use node::Node;
 pub(super) use values::read_text;
 
 use super::mistake::{Mistake, Rule};
+use super::safeguards::Safeguard;
 use crate::label::PolicyId;
+
+/// Names of fields by which persons could be profiled on a discriminatory ground. No part has any of them; whoever
+/// writes one learns that it is not forgotten but left out on purpose.
+const PROFILING: [&str; 20] = [
+    "belief",
+    "caste",
+    "clan",
+    "colour",
+    "color",
+    "creed",
+    "denomination",
+    "ethnic_group",
+    "ethnicity",
+    "faith",
+    "gender_identity",
+    "political_opinion",
+    "race",
+    "religion",
+    "religious_affiliation",
+    "sect",
+    "sexual_orientation",
+    "skin_colour",
+    "tribe",
+    "skin_color",
+];
 
 /// Walks the tree and notes mistakes.
 pub(super) struct Reader<'a> {
@@ -47,6 +73,11 @@ impl<'a> Reader<'a> {
     pub(super) fn mistake(&mut self, value: impl ToString, rule: &str) {
         let path = if self.path.is_empty() { "notice" } else { &self.path };
         self.mistakes.push(Mistake::new(path, value, rule));
+    }
+
+    /// Notes, where the reader stands, what falls short of a safeguard.
+    fn refuse(&mut self, safeguard: Safeguard, value: impl ToString, rule: &str) {
+        self.mistakes.push(Mistake::against(safeguard, &self.path, value, rule));
     }
 
     /// Reads what stands in a field.
@@ -80,7 +111,12 @@ impl<'a> Reader<'a> {
         };
         for (index, (name, value)) in fields.iter().enumerate() {
             let shown = super::mistake::excerpt(name);
-            if !known.contains(&name.as_str()) {
+            if PROFILING.contains(&name.to_lowercase().as_str()) {
+                // What stands there is not repeated: it is what must not be recorded.
+                let rule =
+                    "there is no such field and there will be none: persons are not profiled; take it off";
+                self.within(&shown, |reader| reader.refuse(Safeguard::NoProfiling, "", rule));
+            } else if !known.contains(&name.as_str()) {
                 let rule = format!("there is no such field; the fields here are {}", known.join(", "));
                 self.within(&shown, |reader| reader.mistake(value.excerpt(), &rule));
             } else if fields.iter().take(index).any(|(earlier, _)| earlier == name) {

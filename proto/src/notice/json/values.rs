@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::{Json, Node, Reader, Word};
+use crate::directory::Function;
 use crate::envelope::{NoticeKind, Precedence};
 use crate::id::{AgencyId, Digest, NoticeId, State, Timestamp};
 use crate::label::Label;
@@ -185,5 +186,6 @@ id_word!(State, "write an ISO 3166-1 alpha-3 code such as FRA, or an ICAO organi
 id_word!(AgencyId, "write <state>/<unit> in lower case, such as fra/ncb");
 id_word!(NoticeId, "write the id of a notice: a version 7 UUID");
 
+super::code_json!(Function);
 super::code_json!(NoticeKind);
 super::code_json!(Precedence);

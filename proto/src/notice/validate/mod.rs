@@ -1,16 +1,19 @@
 //! The rules about a notice as a whole. They work on what could be read, so that one wrong value hides no other
 //! mistake; where a rule needs what could not be read, it says nothing.
 
+mod journey;
+mod person;
+
 use std::collections::BTreeSet;
 
 use crate::envelope::NoticeKind;
 use crate::id::Timestamp;
 use crate::label::Label;
 use crate::notice::mistake::Mistake;
-use crate::notice::movement::{Movement, MovementEvent};
+use crate::notice::movement::MovementEvent;
 use crate::notice::part::{Content, LocalId, PartType};
-use crate::notice::person::{NameKind, Person, PersonRole};
-use crate::notice::safeguards;
+use crate::notice::person::{Person, PersonRole};
+use crate::notice::safeguards::{self, Safeguard};
 use crate::notice::written::{Given, OmissionReason, Written};
 use crate::wire::limits::Limits;
 
@@ -37,8 +40,20 @@ pub(in crate::notice) fn check(written: &Written, now: Timestamp, mistakes: &mut
     }
     for (index, slot) in written.parts.0.iter().enumerate() {
         let Some(content) = &slot.content else { continue };
-        content.as_movement().into_iter().for_each(|movement| check.journey(index, movement));
-        content.as_person().into_iter().for_each(|person| check.person(index, person));
+        match content {
+            Content::Movement(movement) => check.journey(index, movement),
+            Content::Person(person) => check.person(index, person),
+            Content::Custody(custody) => check.custody(index, custody),
+            Content::Biometric(biometric) => {
+                check.has_been(&format!("parts[{index}].captured_at"), biometric.captured_at.as_ref());
+            }
+            Content::Grounds(_)
+            | Content::Remark(_)
+            | Content::Response(_)
+            | Content::Correction(_)
+            | Content::Withdrawal(_)
+            | Content::Receipt(_) => {}
+        }
     }
     safeguards::check(&mut check);
 }
@@ -82,6 +97,11 @@ fn not_written(kind: NoticeKind) -> Option<&'static str> {
 impl Check<'_> {
     pub(in crate::notice) fn note(&mut self, path: &str, value: impl ToString, rule: &str) {
         self.mistakes.push(Mistake::new(path, value, rule));
+    }
+
+    /// Notes what falls short of a safeguard.
+    pub(in crate::notice) fn refuse(&mut self, of: Safeguard, path: &str, value: impl ToString, rule: &str) {
+        self.mistakes.push(Mistake::against(of, path, value, rule));
     }
 
     /// The parts that could be read as persons, with their places and ids.
@@ -151,24 +171,19 @@ impl Check<'_> {
     fn terms(&mut self, kind: NoticeKind) {
         let Written { legal_basis, purpose, review_by, .. } = self.written;
         let needed = opens_matter(kind).is_some() || self.count(PartType::Person) > 0;
-        let absent = [legal_basis.is_absent(), purpose.is_absent(), review_by.is_absent()];
-        if !needed && absent.iter().all(|absent| *absent) {
+        let absent = [legal_basis.is_absent(), purpose.is_absent()];
+        if !needed && review_by.is_absent() && absent.iter().all(|absent| *absent) {
             return;
         }
-        let why = if needed {
-            format!("missing: a {kind} about persons has legal_basis, purpose and review_by")
+        let rule = if needed {
+            format!("missing: a {kind} about persons has a legal_basis and a purpose")
         } else {
-            "missing: legal_basis, purpose and review_by are given together or not at all".to_owned()
+            "missing: legal_basis and purpose are given together, and with review_by, or not at all"
+                .to_owned()
         };
-        let default = safeguards::review_by_default(self);
-        let review = format!("{why}; unless the matter asks for less, write {default}");
-        for (name, absent, rule) in [
-            ("legal_basis", absent[0], &why),
-            ("purpose", absent[1], &why),
-            ("review_by", absent[2], &review),
-        ] {
+        for (name, absent) in ["legal_basis", "purpose"].into_iter().zip(absent) {
             if absent {
-                self.note(name, "", rule);
+                self.refuse(Safeguard::LawfulPurpose, name, "", &rule);
             }
         }
     }
@@ -211,37 +226,6 @@ impl Check<'_> {
     /// Whether a part's type could not be read, or the parts themselves.
     fn has_unknown_part(&self) -> bool {
         self.written.parts.0.is_empty() || self.written.parts.0.iter().any(|slot| slot.part_type.is_none())
-    }
-
-    /// One movement is what the notice is about; others tell of earlier or later ones.
-    fn movements(&mut self, kind: NoticeKind) {
-        let Some(event) = opens_matter(kind) else { return };
-        let mut found = Vec::new();
-        for (index, slot) in self.written.parts.0.iter().enumerate() {
-            let movement = slot.content.as_ref().and_then(Content::as_movement);
-            if let Some(movement) = movement.filter(|movement| movement.event == event) {
-                found.push((index, movement.source.is_some(), movement.destination.is_some()));
-            }
-        }
-        if found.is_empty() && !self.has_unread(PartType::Movement) {
-            self.note("parts", "", &format!("a {kind} has a movement part with the event {event}; add one"));
-        }
-        for (index, has_source, has_destination) in found {
-            let (needs_source, needs_destination) = match event {
-                MovementEvent::Travel => (true, false),
-                MovementEvent::Arrival => (false, true),
-                MovementEvent::Deportation => (true, true),
-            };
-            for (name, missing) in [
-                ("source", needs_source && !has_source),
-                ("destination", needs_destination && !has_destination),
-            ] {
-                if missing {
-                    let rule = format!("missing: paragraph 3 addresses it, so a {kind} names it");
-                    self.note(&format!("parts[{index}].{name}"), "", &rule);
-                }
-            }
-        }
     }
 
     /// Where nobody follows from the content, the author names the recipients.
@@ -332,43 +316,6 @@ impl Check<'_> {
             if omissions.iter().take(index).any(|earlier| earlier.state == omission.state) {
                 let rule = "this State is left out twice; keep one omission";
                 self.note(&format!("omissions[{index}].state"), omission.state, rule);
-            }
-        }
-    }
-
-    fn journey(&mut self, index: usize, movement: &Movement) {
-        for (at, leg) in movement.legs.iter().enumerate() {
-            if let (Some(departs), Some(arrives)) = (leg.departs, leg.arrives)
-                && arrives.at() < departs.at()
-            {
-                let rule = format!("the leg departs later, at {departs}; put the times right");
-                self.note(&format!("parts[{index}].legs[{at}].arrives"), arrives, &rule);
-            }
-        }
-    }
-
-    fn person(&mut self, index: usize, person: &Person) {
-        let path = |field: &str| format!("parts[{index}].{field}");
-        let is_subject = person.role == PersonRole::Subject;
-        if is_subject && person.names.is_empty() {
-            self.note(&path("names"), "", "missing: a SUBJECT has at least one name");
-        }
-        if is_subject && person.citizenships.is_empty() {
-            let rule = "missing: paragraph 3 addresses every citizenship of a SUBJECT; write XXX where none is known";
-            self.note(&path("citizenships"), "", rule);
-        }
-        if person.names.iter().filter(|name| name.kind == NameKind::Primary).count() > 1 {
-            self.note(&path("names"), "", "two names are PRIMARY; make one an ALIAS");
-        }
-        for (at, name) in person.names.iter().enumerate() {
-            if name.surname.is_none() && name.given_names.is_none() {
-                self.note(&path(&format!("names[{at}]")), "", "write surname, given_names or both");
-            }
-        }
-        for (at, document) in person.documents.iter().enumerate() {
-            if !document.number_agrees() {
-                let rule = "it is not the number in the document's MRZ; compare both with the document";
-                self.note(&path(&format!("documents[{at}].number")), document.number.as_str(), rule);
             }
         }
     }

@@ -33,19 +33,15 @@ fn whoever_is_told_about_a_person_is_told_the_terms() {
             json.as_object_mut().unwrap().remove(name);
         }
     };
-    let missing = "has legal_basis, purpose and review_by";
-    expect(
-        without,
-        &[("legal_basis", missing), ("purpose", missing), ("review_by", "write 2029-02-28T00:00:00Z")],
-    );
+    let missing = "has a legal_basis and a purpose";
+    expect(without, &[("legal_basis", missing), ("purpose", missing)]);
     let response = follow_up("RESPONSE", "in_reply_to", json!({ "type": "response", "text": "Noted." }));
     expect(|json| *json = response.clone(), &[]);
     let half = |json: &mut Value| {
         *json = response.clone();
         json["purpose"] = "To answer".into();
     };
-    let together = "given together or not at all";
-    expect(half, &[("legal_basis", together), ("review_by", together)]);
+    expect(half, &[("legal_basis", "given together, and with review_by, or not at all")]);
 }
 
 #[test]
@@ -116,9 +112,53 @@ fn a_notice_has_the_movement_it_is_about() {
         movement.remove("source");
         movement.remove("destination");
     };
-    expect(nowhere, &[("parts[0].source", "missing"), ("parts[0].destination", "missing")]);
+    let untold = "would not be told";
+    expect(
+        nowhere,
+        &[
+            ("parts[0].source", "missing"),
+            ("parts[0].destination", "missing"),
+            ("parts[0].legs[0].from", untold),
+            ("parts[0].legs[1].to", untold),
+        ],
+    );
+}
+
+#[test]
+fn a_journey_holds_together() {
     let backwards = |json: &mut Value| json["parts"][0]["legs"][1]["arrives"] = "2026-03-01T00:00:00Z".into();
-    expect(backwards, &[("parts[0].legs[1].arrives", "departs later")]);
+    expect(backwards, &[("parts[0].legs[1].arrives", "earlier than the moment before it")]);
+    let swapped = |json: &mut Value| json["parts"][0]["legs"].as_array_mut().unwrap().swap(0, 1);
+    let earlier = "put the times or the order of the legs right";
+    expect(swapped, &[("parts[0].legs[1].departs", earlier), ("parts[0].legs[1].arrives", earlier)]);
+    let nowhere = |json: &mut Value| json["parts"][0]["legs"][0]["to"] = "KENBO".into();
+    expect(nowhere, &[("parts[0].legs[0].to", "ends where it begins")]);
+    // IATA codes name no State, and the high seas belong to none.
+    expect(|json| json["parts"][0]["legs"][0]["from"] = "NBO".into(), &[]);
+    expect(|json| json["parts"][0]["legs"][0]["from"] = "XZ2AB".into(), &[]);
+}
+
+#[test]
+fn no_state_that_a_leg_touches_is_forgotten() {
+    let unnamed = |json: &mut Value| json["parts"][0]["transit"] = json!([]);
+    let add =
+        "lies in TUR, which the movement does not name, so it would not be told: add it to parts[0].transit";
+    expect(unnamed, &[("parts[0].legs[0].to", add), ("parts[0].legs[1].from", add)]);
+}
+
+#[test]
+fn what_is_told_as_past_has_been() {
+    for status in ["COMPLETED", "ATTEMPTED"] {
+        let ahead = |json: &mut Value| json["parts"][0]["status"] = status.into();
+        expect(ahead, &[("parts[0].event_time", "it is told as past and lies ahead")]);
+    }
+    let held = |json: &mut Value| {
+        json["parts"][2]["since"] = "2026-04-01T00:00:00Z".into();
+        json["parts"][2]["consular_access"][0]["at"] = "2026-04-01T00:00:00Z".into();
+    };
+    expect(held, &[("parts[2].since", "lies ahead"), ("parts[2].consular_access[0].at", "lies ahead")]);
+    // Half an hour is within what clocks differ.
+    expect(|json| json["parts"][2]["since"] = "2026-03-01T00:30:00Z".into(), &[]);
 }
 
 #[test]
@@ -130,7 +170,14 @@ fn a_matter_is_about_a_named_subject_of_known_citizenships() {
         json["parts"][1]["names"] = json!([]);
         json["parts"][1]["citizenships"] = json!([]);
     };
-    expect(unnamed, &[("parts[1].names", "at least one name"), ("parts[1].citizenships", "write XXX")]);
+    expect(
+        unnamed,
+        &[
+            ("parts[1].names", "at least one name"),
+            ("parts[1].citizenships", "write XXX"),
+            ("parts[1].citizenships", "gives the nationality FRA"),
+        ],
+    );
     let twice = |json: &mut Value| {
         json["parts"][1]["names"][1] = json!({ "kind": "PRIMARY" });
     };
@@ -179,8 +226,7 @@ fn every_part_has_a_label() {
 #[test]
 fn an_omission_gives_its_reason_once() {
     let vague = |json: &mut Value| {
-        json["omissions"] =
-            json!([{ "state": "TUN", "reason": "OTHER" }, { "state": "TUN", "reason": "HUMAN_RIGHTS" }]);
+        json["omissions"] = json!([{ "state": "TUN", "reason": "OTHER" }, { "state": "TUN", "reason": "ONGOING_INVESTIGATION" }]);
     };
     expect(vague, &[("omissions[0].text", "in words"), ("omissions[1].state", "left out twice")]);
 }
@@ -190,6 +236,55 @@ fn a_document_bears_the_number_of_its_zone() {
     let other = |json: &mut Value| json["parts"][1]["documents"][0]["number"] = "00XX00002".into();
     expect(other, &[("parts[1].documents[0].number", "compare both with the document")]);
     expect(|json| json["parts"][1]["documents"][0]["number"] = "00-XX 00001".into(), &[]);
+}
+
+#[test]
+fn a_document_says_the_same_in_print_as_in_its_zone_unless_it_is_forged() {
+    let differs = |json: &mut Value| {
+        json["parts"][1]["documents"][0]["issuer"] = "TUN".into();
+        json["parts"][1]["documents"][0]["expiry"] = "2031-09-29".into();
+    };
+    expect(
+        differs,
+        &[("parts[1].documents[0].issuer", "says FRA"), ("parts[1].documents[0].expiry", "date of expiry")],
+    );
+    let forged = |json: &mut Value| {
+        differs(json);
+        json["parts"][1]["documents"][0]["flags"] = json!(["FORGED"]);
+    };
+    expect(forged, &[]);
+}
+
+#[test]
+fn the_nationality_in_a_passport_is_not_forgotten() {
+    let forgotten = |json: &mut Value| json["parts"][1]["citizenships"] = json!(["TUN"]);
+    expect(forgotten, &[("parts[1].citizenships", "the MRZ of documents[0] gives the nationality FRA")]);
+    let stolen = |json: &mut Value| {
+        forgotten(json);
+        json["parts"][1]["documents"][0]["flags"] = json!(["STOLEN"]);
+    };
+    expect(stolen, &[]);
+    let permit = |json: &mut Value| {
+        forgotten(json);
+        json["parts"][1]["documents"][0]["kind"] = "RESIDENCE_PERMIT".into();
+    };
+    expect(permit, &[]);
+}
+
+#[test]
+fn nobody_is_stateless_and_a_citizen() {
+    let both = |json: &mut Value| json["parts"][1]["citizenships"] = json!(["FRA", "XXA", "TUN"]);
+    expect(
+        both,
+        &[("parts[1].citizenships[1]", "a stateless person has no citizenship, and here FRA is one")],
+    );
+}
+
+#[test]
+fn a_remark_of_ten_megabytes_is_refused_before_it_is_read() {
+    let remark = |len: usize| move |json: &mut Value| json["parts"][5]["text"] = "x".repeat(len).into();
+    expect(remark(200_000), &[("parts[5].text", "it has 200000 bytes; write text of 1 to 4096 bytes")]);
+    expect(remark(10 * 1024 * 1024), &[("notice", "a notice has at most 1048576")]);
 }
 
 #[test]
