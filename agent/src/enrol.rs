@@ -260,9 +260,20 @@ impl Membership {
 /// [`EnrolError`].
 pub fn read_crls(folder: &Folder) -> Result<Vec<Bytes>, EnrolError> {
     let text = folder::read(&folder.crls(), PEM_BYTES_MAX)?;
-    let found = pem::parse_many(text)
-        .map_err(|error| EnrolmentError::Pem { expected: CRL_PEM_LABEL, problem: error.to_string() })?;
-    Ok(found.into_iter().map(|crl| Bytes::from(crl.into_contents())).collect())
+    Ok(read_pems(CRL_PEM_LABEL, &text)?)
+}
+
+/// What stands in a PEM text, all of it under this label.
+///
+/// # Errors
+/// [`EnrolmentError::Pem`].
+pub(crate) fn read_pems(expected: &'static str, text: &[u8]) -> Result<Vec<Bytes>, EnrolmentError> {
+    let bad = |problem: String| EnrolmentError::Pem { expected, problem };
+    let found = pem::parse_many(text).map_err(|error| bad(error.to_string()))?;
+    if let Some(other) = found.iter().find(|one| one.tag() != expected) {
+        return Err(bad(format!("it holds a `{}`", other.tag())));
+    }
+    Ok(found.into_iter().map(|one| Bytes::from(one.into_contents())).collect())
 }
 
 /// PEM label of a revocation list (RFC 7468 section 6).

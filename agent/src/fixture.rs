@@ -29,8 +29,11 @@ use valise_proto::id::{AgencyId, KeyId, NoticeId, SpiffeId, Timestamp};
 use valise_proto::label::{Affiliation, Ceiling, Classification, Clearance, Label, PolicyId};
 use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
+use valise_proto::renewal::RenewalRequest;
 use zeroize::Zeroizing;
 
+/// Serial number of the certificates that agencies join with.
+pub const AGENCY_SERIAL: u64 = 4711;
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub fn rng() -> UnwrapErr<getrandom::SysRng> {
@@ -74,6 +77,8 @@ pub struct Exchange {
     pub members: BTreeMap<AgencyId, Member>,
     pub content: DirectoryContent,
     pub authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    /// From when to when the certificates of agencies count; as long as can be unless a test says otherwise.
+    pub life: Option<(Timestamp, Timestamp)>,
 }
 
 impl Exchange {
@@ -106,6 +111,7 @@ impl Exchange {
                 delegation,
             },
             authority: authority(),
+            life: None,
         };
         for (name, class) in agencies {
             let member =
@@ -191,14 +197,11 @@ impl Exchange {
         shape: impl FnOnce(&mut EnrolmentBundle),
     ) -> SignedEnrolmentBundle {
         let asked = request.request();
-        let mut csr =
-            rcgen::CertificateSigningRequestParams::from_der(&asked.csr_der.to_vec().into()).unwrap();
-        csr.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        let leaf = csr.signed_by(&self.authority).unwrap();
+        let leaf = self.certify(&asked.csr_der);
         let mut bundle = EnrolmentBundle {
             identity: SpiffeId::agency(asked.trust_domain.clone(), asked.agency.clone()),
             request_digest: request.digest(),
-            chain: vec![Bytes::copy_from_slice(leaf.der())],
+            chain: vec![leaf],
             trust: self.trust(),
             directory: self.directory().encoded().clone(),
             crls: vec![self.crl()],
@@ -206,6 +209,36 @@ impl Exchange {
         };
         shape(&mut bundle);
         bundle.sign(&self.directory_key)
+    }
+
+    /// An agency's certificate for the key and name of a certificate request.
+    pub fn certify(&self, csr_der: &[u8]) -> Bytes {
+        self.certify_as(csr_der, AGENCY_SERIAL)
+    }
+
+    /// The same with this serial number.
+    pub fn certify_as(&self, csr_der: &[u8], serial: u64) -> Bytes {
+        let mut csr = rcgen::CertificateSigningRequestParams::from_der(&csr_der.to_vec().into()).unwrap();
+        csr.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        csr.params.serial_number = Some(rcgen::SerialNumber::from(serial));
+        if let Some((from, until)) = self.life {
+            let at =
+                |time: Timestamp| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_millis(time.millis());
+            (csr.params.not_before, csr.params.not_after) = (at(from), at(until));
+        }
+        Bytes::copy_from_slice(csr.signed_by(&self.authority).unwrap().der())
+    }
+
+    /// What the authority makes of a renewal request: the keys it brings are listed beside those there are, and a
+    /// certificate that counts for ninety days is issued.
+    pub fn grant(&mut self, request: &RenewalRequest) -> Bytes {
+        let now = now();
+        let entry = self.content.agencies.get_mut(&request.agency).unwrap();
+        request_key(&mut entry.signing_keys, request.signing_key.key_id(), request.signing_key, now);
+        request_key(&mut entry.sealing_keys, request.sealing_key.key_id(), request.sealing_key.clone(), now);
+        self.content.version += 1;
+        self.life = Some((ago(Duration::from_secs(60)), now.plus(90 * DAY)));
+        self.certify_as(&request.csr_der, AGENCY_SERIAL + 1)
     }
 
     pub fn crl(&self) -> Bytes {
@@ -251,6 +284,26 @@ impl Exchange {
         portions: &[(Label, &[u8])],
         shape: impl FnOnce(&mut HeaderDraft),
     ) -> Envelope {
+        let first = |entry: &AgencyEntry| entry.sealing_keys[0].key.clone();
+        self.envelope_by_keys((from, to), portions, shape, &first)
+    }
+
+    /// A signed envelope with one UNCLASSIFIED portion, sealed to this key of its one recipient.
+    pub fn envelope_to_key(&self, from: &str, to: &str, key_id: KeyId, parts: &[u8]) -> Envelope {
+        let chosen = |entry: &AgencyEntry| {
+            entry.sealing_keys.iter().find(|key| key.key_id == key_id).unwrap().key.clone()
+        };
+        let label = Label::plain(policy(), Classification::Unclassified);
+        self.envelope_by_keys((from, &[to]), &[(label, parts)], |_| {}, &chosen)
+    }
+
+    fn envelope_by_keys(
+        &self,
+        (from, to): (&str, &[&str]),
+        portions: &[(Label, &[u8])],
+        shape: impl FnOnce(&mut HeaderDraft),
+        key_of: &dyn Fn(&AgencyEntry) -> SealingPublicKey,
+    ) -> Envelope {
         let mut random = [0; 10];
         rand_core::Rng::fill_bytes(&mut rng(), &mut random);
         let mut draft = HeaderDraft {
@@ -275,7 +328,7 @@ impl Exchange {
         let portions: Vec<_> = portions.iter().map(plain).collect();
         let for_one = |name: &&str| SealFor {
             agency: agency(name),
-            key: self.content.agencies[&agency(name)].sealing_keys[0].key.clone(),
+            key: key_of(&self.content.agencies[&agency(name)]),
             portions: (0..portions.len()).map(|index| PortionIndex::new(index).unwrap()).collect(),
         };
         let recipients: Vec<_> = to.iter().map(for_one).collect();
@@ -350,6 +403,20 @@ fn entry<K>(key_id: KeyId, key: K, start: Timestamp) -> KeyEntry<K> {
         not_before: Timestamp::from_millis(start.millis() - 1000),
         not_after: start.plus(365 * DAY),
     }
+}
+
+/// Lists a key, if it is not, as the one that counts longest.
+fn request_key<K>(keys: &mut Vec<KeyEntry<K>>, key_id: KeyId, key: K, start: Timestamp) {
+    if keys.iter().all(|listed| listed.key_id != key_id) {
+        let mut entry = entry(key_id, key, start);
+        entry.not_after = start.plus(400 * DAY);
+        keys.push(entry);
+    }
+}
+
+/// So long before now.
+pub fn ago(time: Duration) -> Timestamp {
+    Timestamp::from_millis(now().millis() - u64::try_from(time.as_millis()).unwrap())
 }
 
 fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {

@@ -229,6 +229,28 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes a folder and what is in it, if it is there.
+///
+/// # Errors
+/// [`FileError`].
+pub fn remove_folder(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FileError { action: "remove this folder", path: path.to_owned(), reason: source }),
+    }
+}
+
+/// Gives a file or folder another name in the same folder, durably.
+///
+/// # Errors
+/// [`FileError`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    let renamed = fs::rename(from, to);
+    renamed.map_err(|source| FileError { action: "rename this", path: from.to_owned(), reason: source })?;
+    sync_folder(to.parent().unwrap_or(Path::new(".")))
+}
+
 fn write_then_rename(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let refused = |source| FileError { action: "write this file", path: path.to_owned(), reason: source };
     let mut name = path.file_name().unwrap_or_default().to_owned();

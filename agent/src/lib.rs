@@ -5,6 +5,7 @@
 //! nothing of brokers beyond the wire, and holds no key of the authority.
 
 pub mod api;
+pub mod carried;
 pub mod cli;
 pub mod clock;
 pub mod compose;

@@ -8,9 +8,11 @@ use valise_proto::id::NoticeId;
 use super::types::{ErrorBody, ErrorFacts};
 use crate::compose::{ComposeError, Mistake};
 use crate::core::NotQueued;
+use crate::node::handwork::HandworkError;
 use crate::node::showing::NotShown;
 use crate::node::{Gone, SendError};
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -30,6 +32,22 @@ impl ApiError {
             "there is no notice {notice_id} here; `valise-agent inbox` and `valise-agent status` list those there are"
         );
         Self::new(StatusCode::NOT_FOUND, "UNKNOWN_NOTICE", message)
+    }
+
+    /// For what is asked of notices sent from here only.
+    pub(super) fn was_received(notice_id: &NoticeId) -> Self {
+        let message = format!(
+            "notice {notice_id} was received here, not sent: `valise-agent show {notice_id}` tells its header and receipts, `valise-agent read {notice_id} --officer NAME` opens it"
+        );
+        Self::new(StatusCode::CONFLICT, "RECEIVED_NOT_SENT", message)
+    }
+
+    /// For what is asked of received notices only.
+    pub(super) fn was_sent(notice_id: &NoticeId) -> Self {
+        let message = format!(
+            "notice {notice_id} was sent from here, and is sealed to its recipients: `valise-agent status {notice_id}` tells what became of it, `valise-agent show {notice_id}` its header"
+        );
+        Self::new(StatusCode::CONFLICT, "SENT_NOT_RECEIVED", message)
     }
 
     pub(super) fn bad_request(message: impl std::fmt::Display) -> Self {
@@ -107,5 +125,19 @@ impl From<NotShown> for ApiError {
             }
             NotShown::Open(_) | NotShown::Nothing => Self::new(conflict, "CANNOT_OPEN", error),
         }
+    }
+}
+
+impl From<HandworkError> for ApiError {
+    fn from(error: HandworkError) -> Self {
+        let code = match &error {
+            HandworkError::Vault(VaultError::TooManyFormer { .. }) => "TOO_MANY_KEYS",
+            HandworkError::Carried(_) => "CANNOT_READ",
+            HandworkError::OtherTrust | HandworkError::Refused(_) => "NOT_INSTALLED",
+            HandworkError::Vault(_) | HandworkError::Renewal(_) | HandworkError::NotAdopted(_) => {
+                return Self::internal(error);
+            }
+        };
+        Self::new(StatusCode::CONFLICT, code, error)
     }
 }

@@ -15,6 +15,7 @@ use valise_proto::receipt::OFFICER_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
+use super::standing;
 use super::types::{
     AsideFacts, Direction, DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedFacts,
     OpenedNotice, Queued, ReadRequest, SentFacts,
@@ -25,7 +26,8 @@ use crate::compose::{Draft, Signed, content};
 use crate::core::Reading;
 use crate::node::Desk;
 use crate::node::office::{Office, Statement};
-use crate::node::showing;
+use crate::node::showing::{self, NotShown};
+use crate::renewal::Pending;
 use crate::store::Sent;
 
 /// Most entries of a list.
@@ -37,10 +39,10 @@ const STATUS_LIST_MAX: usize = 10;
 /// Longest wait a caller may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 /// Reading the store and using keys take CPU and disk; they are not for the tasks that do I/O.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     desk: &Desk,
     work: impl FnOnce(&Office) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -48,7 +50,7 @@ async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(&office)).await.map_err(ApiError::internal)?
 }
 
-fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+pub(super) fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     match body {
         Ok(bytes) => Ok(Zeroizing::new(bytes.to_vec())),
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -111,6 +113,9 @@ pub(super) async fn inbox(
     Query(query): Query<ListQuery>,
 ) -> Answer<Vec<InboxEntry>> {
     let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
+    if limit == 0 {
+        return Err(ApiError::bad_request(format_args!("limit: ask for 1 to {LIST_MAX} notices")));
+    }
     let inbox = apart(&desk, move |office| Ok(office.store().inbox(limit)?)).await?;
     Ok(Json(inbox.iter().map(views::inbox_entry).collect()))
 }
@@ -160,7 +165,12 @@ fn officer_of(name: String) -> Result<String, ApiError> {
 
 fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFacts>, Reading), ApiError> {
     let now = office.now();
-    let (verified, opened) = showing::open(office, &id)?;
+    let (verified, opened) = match showing::open(office, &id) {
+        Err(NotShown::Unknown(id)) if office.store().sent_record(&id)?.is_some() => {
+            return Err(ApiError::was_sent(&id));
+        }
+        opened => opened?,
+    };
     let portions = opened.iter().map(|portion| portion.index).collect();
     let opened = opened.iter().map(opened_facts).collect::<Result<_, _>>()?;
     let envelope = verified.envelope();
@@ -187,13 +197,21 @@ fn opened_facts(portion: &OpenedPortion) -> Result<OpenedFacts, ApiError> {
 pub(super) async fn status(State(desk): State<Desk>) -> Answer<NodeStatus> {
     let (link, outbox) = (desk.link(), desk.outbox_len());
     let status = apart(&desk, move |office| {
+        let now = office.now();
         let asides = office.store().asides(STATUS_LIST_MAX)?;
+        // One that cannot be read is told of in the log, and made anew.
+        let pending = Pending::read(&office.config().folder).ok().flatten();
         Ok(NodeStatus {
             agency: office.agency().clone(),
             trust_domain: office.trust().trust_domain.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            excluded: standing::exclusion(&link, office),
             connection: views::connection_facts(link),
-            directory: views::directory_facts(&office.directory(), office.now()),
+            directory: views::directory_facts(office, now),
+            certificate: standing::certificate(office, now),
+            renewal: pending.as_ref().map(standing::renewal_facts),
+            runs_out: standing::runs_out(office, now),
+            clock: office.skew().as_ref().map(standing::clock),
             outbox,
             sent: newest_sent(office)?,
             set_aside: asides
@@ -246,9 +264,12 @@ pub(super) async fn notice_status(
         })
         .await?;
     }
-    let sent = apart(&desk, move |office| Ok(office.store().sent(&id)?)).await?;
-    let sent = sent.ok_or_else(|| ApiError::unknown_notice(&id))?;
-    Ok(Json(views::notice_status(&sent)))
+    let sent = apart(&desk, move |office| match office.store().sent(&id)? {
+        Some(sent) => Ok(sent),
+        None if office.store().received(&id)?.is_some() => Err(ApiError::was_received(&id)),
+        None => Err(ApiError::unknown_notice(&id)),
+    });
+    Ok(Json(views::notice_status(&sent.await?)))
 }
 
 fn met(wait: WaitFor, sent: &Sent) -> bool {

@@ -6,6 +6,8 @@
 pub mod client;
 mod error;
 mod handlers;
+mod handwork;
+pub mod standing;
 pub mod types;
 mod views;
 
@@ -135,6 +137,10 @@ fn router(desk: Desk) -> Router {
         .route("/v1/status", get(handlers::status))
         .route("/v1/status/{id}", get(handlers::notice_status))
         .route("/v1/directory", get(handlers::directory))
+        .route("/v1/keys", get(handwork::keys))
+        .route("/v1/keys/rotate", post(handwork::rotate))
+        .route("/v1/renew", post(handwork::renew))
+        .route("/v1/install", post(handwork::install))
         .fallback(unknown_path)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(desk)

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp, TrustDomain};
 
+pub use super::standing::{
+    CertificateFacts, ClockFacts, ExclusionFacts, InstalledFacts, KeyFacts, RefusedFacts, RenewalAnswer,
+    RenewalFacts, RotateRequest, RunsOut,
+};
 use crate::compose::Mistake;
 
 /// Why a request was refused.
@@ -193,8 +197,22 @@ pub struct NodeStatus {
     pub version: String,
     /// Its connection.
     pub connection: ConnectionFacts,
+    /// That the authority has taken it out, or its certificate, if it has.
+    #[serde(default)]
+    pub excluded: Option<ExclusionFacts>,
     /// The directory in force.
     pub directory: DirectoryFacts,
+    /// The certificate in use.
+    pub certificate: CertificateFacts,
+    /// The renewal request that waits for its answer, if one does.
+    #[serde(default)]
+    pub renewal: Option<RenewalFacts>,
+    /// How near its end each thing is that the node goes by.
+    #[serde(default)]
+    pub runs_out: Vec<RunsOut>,
+    /// This node's clock and a broker's, when they last met.
+    #[serde(default)]
+    pub clock: Option<ClockFacts>,
     /// Envelopes, receipts included, that no broker has accepted yet.
     pub outbox: usize,
     /// The newest notices sent from here.
@@ -253,6 +271,9 @@ pub struct DirectoryFacts {
     pub expires_at: Timestamp,
     /// Why it is not to be acted upon, if it is not.
     pub stale: Option<String>,
+    /// Why the last publication that was offered was not taken whole, if it was not.
+    #[serde(default)]
+    pub refused: Option<RefusedFacts>,
 }
 
 /// What became of a notice sent from here.
@@ -325,7 +346,7 @@ pub struct AgencyFacts {
     pub originates: Vec<NoticeKind>,
     /// Whether paragraph-3 notices for its State go to it.
     pub contact_point: bool,
-    /// ACTIVE or SUSPENDED.
+    /// ACTIVE, SUSPENDED or REVOKED.
     pub status: String,
 }
 

@@ -12,6 +12,7 @@ use super::types::{
     NoticeFacts, NoticeStatus, PortionFacts, ReadFacts, ReceiptFacts, RecipientStatus, SentFacts,
 };
 use crate::node::LinkState;
+use crate::node::office::Office;
 use crate::store::{Inbox, ReadRecord, Sent};
 
 /// What became of a notice of ours at the broker.
@@ -213,11 +214,13 @@ pub(super) fn connection_facts(link: LinkState) -> ConnectionFacts {
     }
 }
 
-pub(super) fn directory_facts(directory: &Directory, now: Timestamp) -> DirectoryFacts {
+pub(super) fn directory_facts(office: &Office, now: Timestamp) -> DirectoryFacts {
+    let directory = office.directory();
     DirectoryFacts {
         version: directory.version(),
         expires_at: directory.content().expires_at,
-        stale: directory.check_fresh(now).err().map(|error| error.to_string()),
+        stale: office.check_fresh(&directory, now).err().map(|error| error.to_string()),
+        refused: office.publication_refused().map(super::standing::refused),
     }
 }
 

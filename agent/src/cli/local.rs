@@ -47,15 +47,12 @@ pub(super) fn init(
             "fingerprint": request.fingerprint(),
         }));
     }
-    println!("Keys made for {} in {}", request.request().agency, folder.keys().display());
-    println!("Enrolment request: {}", written.display());
-    println!("Fingerprint:       {}", request.fingerprint());
-    println!();
-    println!("Give the request to the authority and read the fingerprint to them by telephone.");
-    println!(
-        "With the bundle that comes back: valise-agent join --data {} BUNDLE.pem",
-        folder.path().display()
-    );
+    say!("Keys made for {} in {}", request.request().agency, folder.keys().display())?;
+    say!("Enrolment request: {}", written.display())?;
+    say!("Fingerprint:       {}", request.fingerprint())?;
+    say!("")?;
+    say!("Give the request to the authority and read the fingerprint to them by telephone.")?;
+    say!("With the bundle that comes back: valise-agent join --data {} BUNDLE.pem", folder.path().display())?;
     Ok(())
 }
 
@@ -65,8 +62,8 @@ pub(super) fn join(common: &Common, folder: &Folder, bundle: &Path, compared: &C
     let signed = enrol::read_bundle(bundle).with_context(|| format!("{}", bundle.display()))?;
     let fingerprint = signed.fingerprint();
     if !common.json {
-        println!("Bundle for:  {}", signed.bundle().identity);
-        println!("Fingerprint: {fingerprint}");
+        say!("Bundle for:  {}", signed.bundle().identity)?;
+        say!("Fingerprint: {fingerprint}")?;
     }
     compare(compared, &fingerprint)?;
     let directory = enrol::join(folder, &signed, Clock::system().now())?;
@@ -77,12 +74,12 @@ pub(super) fn join(common: &Common, folder: &Folder, bundle: &Path, compared: &C
             "directory_version": directory.version(),
         }));
     }
-    println!(
+    say!(
         "Joined. Directory version {}, valid until {}.",
         directory.version(),
         directory.content().expires_at
-    );
-    println!("Start the node: valise-agent run --data {}", folder.path().display());
+    )?;
+    say!("Start the node: valise-agent run --data {}", folder.path().display())?;
     Ok(())
 }
 
@@ -95,7 +92,7 @@ fn compare(compared: &Compared, fingerprint: &str) -> Outcome {
         ))),
         Compared::AskNow if std::io::stdin().is_terminal() => ask(),
         Compared::AskNow => Err(Ended::Mistakes(anyhow::anyhow!(
-            "compare the bundle's fingerprint {fingerprint} with the authority's by telephone, then give it: --fingerprint {fingerprint}"
+            "the bundle's fingerprint is {fingerprint}: have the authority read out theirs by telephone (valise-ca prints it beside the bundle), and only if both are the same give it: --fingerprint {fingerprint}. Whoever could exchange the file on its way could not exchange what is said"
         ))),
     }
 }
@@ -105,7 +102,7 @@ fn plain(fingerprint: &str) -> String {
 }
 
 fn ask() -> Outcome {
-    print!("Does the authority read out the same fingerprint by telephone? Type yes: ");
+    tell!("Does the authority read out the same fingerprint by telephone? Type yes: ")?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
@@ -138,17 +135,25 @@ pub(super) fn check_config(common: &Common, config: Option<&Path>) -> Outcome {
             "log": config.log,
             "lifetime_seconds": config.lifetime.as_secs(),
             "outbox_max": config.outbox_max,
+            "freshness_grace_seconds": config.freshness_grace.as_secs(),
+            "sealing_key_grace_seconds": config.sealing_key_grace.as_secs(),
             "brokers": brokers,
+            "advice": config.advice(),
         }));
     }
-    println!("The configuration is in order.");
-    println!("  data folder  {}", config.folder.path().display());
-    println!("  socket       {}", config.socket.display());
-    println!("  log          {}", config.log);
-    println!("  lifetime     {} days", config.lifetime.as_secs() / (24 * 60 * 60));
-    println!("  outbox_max   {}", config.outbox_max);
+    say!("The configuration is in order.")?;
+    say!("  data folder  {}", config.folder.path().display())?;
+    say!("  socket       {}", config.socket.display())?;
+    say!("  log          {}", config.log)?;
+    say!("  lifetime     {} days", config.lifetime.as_secs() / (24 * 60 * 60))?;
+    say!("  outbox_max   {}", config.outbox_max)?;
+    say!("  freshness_grace_minutes  {}", config.freshness_grace.as_secs() / 60)?;
+    say!("  sealing_key_grace_days   {}", config.sealing_key_grace.as_secs() / (24 * 60 * 60))?;
     for (broker, endpoints) in &config.brokers {
-        println!("  broker       {broker} at {}", endpoints.join(", "));
+        say!("  broker       {broker} at {}", endpoints.join(", "))?;
+    }
+    for advice in config.advice() {
+        say!("Mind: {advice}")?;
     }
     Ok(())
 }
@@ -157,7 +162,11 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
     let config = config_of(common, config)?;
     let filter =
         EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new(crate::config::LOG_DEFAULT));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals; in a file they are noise.
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if common.json {
         logs.json().init();
     } else {
@@ -187,6 +196,31 @@ pub(super) fn schema() -> Outcome {
     render::json(&content::schema())
 }
 
-pub(super) fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "valise-agent", &mut std::io::stdout());
+pub(super) fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "valise-agent", &mut script);
+    tell!("{}", String::from_utf8_lossy(&script))
+}
+
+/// Writes a page for the tool and one for each of its commands.
+pub(super) fn man(common: &Common, out: &Path) -> Outcome {
+    std::fs::create_dir_all(out).with_context(|| format!("{}: cannot make this folder", out.display()))?;
+    let mut tool = Cli::command().disable_help_subcommand(true);
+    tool.build();
+    let mut written = Vec::new();
+    let mut waiting = vec![tool];
+    while let Some(command) = waiting.pop() {
+        waiting.extend(command.get_subcommands().filter(|below| !below.is_hide_set()).cloned());
+        let page = clap_mangen::Man::new(command);
+        let path = out.join(page.get_filename());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        folder::replace(&path, &text)?;
+        written.push(path);
+    }
+    written.sort();
+    if common.json {
+        return render::json(&serde_json::json!({ "files": written }));
+    }
+    say!("{} pages written to {}", written.len(), out.display())
 }

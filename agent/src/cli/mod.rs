@@ -2,11 +2,25 @@
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 the node is not running.
 
+#![deny(clippy::print_stdout)] // `say!` reports what cannot be printed
+
+/// Prints a line. Where it cannot be printed (a full disk), that is an error like any other.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+/// Prints text that ends its lines itself.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::cli::print(format_args!($($words)*)) };
+}
+
 mod client;
 mod local;
 mod remote;
 mod render;
+mod standing;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use valise_proto::id::{AgencyId, NoticeId, TrustDomain};
 
 use crate::api::client::{ClientError, Wait as WaitFor};
+use crate::api::types::RotateRequest;
 use crate::folder::Folder;
 
 const EXIT_FAILED: u8 = 1;
@@ -102,8 +117,8 @@ enum Command {
     /// List received notices, newest first
     Inbox {
         /// At most so many
-        #[arg(long, default_value_t = 100, value_name = "COUNT")]
-        limit: usize,
+        #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Show what the header of a notice tells, and its receipts
     Show {
@@ -125,12 +140,53 @@ enum Command {
     },
     /// Show who takes part in the exchange
     Directory,
+    /// Show the private keys that are held, or make new ones to follow them
+    Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
+    },
+    /// Make a renewal request, or show the one that waits; the node does this by itself from two thirds of the
+    /// certificate's life
+    Renew {
+        /// Write the request here, to be carried to the authority
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Install what the authority published from a folder that was carried here: directory, revocation lists, certificate
+    Install {
+        /// The folder that `valise-ca publish` wrote
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+    },
     /// Print the JSON Schema of a notice
     Schema,
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command
+    Man {
+        /// The folder, made if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// What may be done with keys.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum KeysCommand {
+    /// Make new keys and a renewal request that brings them; none named means all three
+    Rotate {
+        /// The key of the certificate
+        #[arg(long)]
+        tls: bool,
+        /// The key that signs
+        #[arg(long)]
+        signing: bool,
+        /// The key that envelopes are sealed to
+        #[arg(long)]
+        sealing: bool,
     },
 }
 
@@ -199,18 +255,36 @@ pub fn main() -> ExitCode {
         Err(Ended::Client(error)) => {
             let code = client::exit_code(&error);
             if json && let Some(body) = client::body(&error) {
-                println!("{body}");
-                return ExitCode::from(code);
+                return tell_last(&body, code);
             }
             (render::client_error(&error), code)
         }
     };
     if json {
-        println!("{}", serde_json::json!({ "error": { "code": "FAILED", "message": error } }));
-    } else {
-        eprintln!("valise-agent: {error}");
+        let body = serde_json::json!({ "error": { "code": "FAILED", "message": error } });
+        return tell_last(&body.to_string(), code);
+    }
+    // Where even this cannot be said, the exit code says it.
+    let _ = writeln!(std::io::stderr(), "valise-agent: {error}");
+    ExitCode::from(code)
+}
+
+/// Prints an error as JSON; where that cannot be printed, the exit code and standard error are left to say it.
+fn tell_last(body: &str, code: u8) -> ExitCode {
+    if let Err(Ended::Failed(error)) = say!("{body}") {
+        let _ = writeln!(std::io::stderr(), "valise-agent: {}: {body}", sentence(&error));
     }
     ExitCode::from(code)
+}
+
+fn print(text: std::fmt::Arguments<'_>) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    out.write_fmt(text).and_then(|()| out.flush()).map_err(|error| {
+        Ended::Failed(
+            anyhow::Error::new(error)
+                .context("cannot write to standard output; what was asked for is done as far as it goes"),
+        )
+    })
 }
 
 /// The error and its causes in one sentence. Some say what caused them themselves; nothing is told twice.
@@ -243,13 +317,17 @@ fn run(cli: Cli) -> Outcome {
         Command::Run { config, offline } => local::run(&common, config.as_deref(), offline),
         Command::CheckConfig { config } => local::check_config(&common, config.as_deref()),
         Command::Schema => local::schema(),
-        Command::Completions { shell } => {
-            local::completions(shell);
-            Ok(())
+        Command::Completions { shell } => local::completions(shell),
+        Command::Man { out } => local::man(&common, &out),
+        Command::Keys { command: None } => standing::keys(&common),
+        Command::Keys { command: Some(KeysCommand::Rotate { tls, signing, sealing }) } => {
+            standing::rotate(&common, RotateRequest { tls, signing, sealing })
         }
+        Command::Renew { out } => standing::renew(&common, out.as_deref()),
+        Command::Install { from } => standing::install(&common, &from),
         Command::Preview { file } => remote::preview(&common, &file),
         Command::Send { file, wait, timeout } => remote::send(&common, &file, wait, timeout),
-        Command::Inbox { limit } => remote::inbox(&common, limit),
+        Command::Inbox { limit } => remote::inbox(&common, limit.into()),
         Command::Show { id } => remote::show(&common, &id),
         Command::Read { id, officer } => remote::read(&common, &id, officer),
         Command::Status { id: None } => remote::status(&common),

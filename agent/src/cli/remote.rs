@@ -36,7 +36,7 @@ pub(super) fn preview(common: &Common, file: &Path) -> Outcome {
     if common.json {
         render::json(&preview)?;
     } else {
-        print!("{}", render::preview(&preview));
+        tell!("{}", render::preview(&preview))?;
     }
     if preview.mistakes.is_empty() { Ok(()) } else { Err(Ended::Told(EXIT_MISTAKES)) }
 }
@@ -48,11 +48,11 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
         if common.json {
             return render::json(&queued);
         }
-        print!("{}", render::queued(&queued));
+        tell!("{}", render::queued(&queued))?;
         return Ok(());
     };
     if !common.json {
-        print!("{}", render::queued(&queued));
+        tell!("{}", render::queued(&queued))?;
     }
     let id = queued.notice_id;
     let status =
@@ -60,7 +60,7 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     if common.json {
         render::json(&status)?;
     } else {
-        print!("{}", render::notice_status(&status));
+        tell!("{}", render::notice_status(&status))?;
     }
     let delivered = || status.recipients.iter().all(|recipient| recipient.state != "PENDING");
     let done = status.state == "ACCEPTED" && (wait == Wait::Accepted || delivered());
@@ -81,7 +81,7 @@ pub(super) fn inbox(common: &Common, limit: usize) -> Outcome {
     if common.json {
         return render::json(&inbox);
     }
-    print!("{}", render::inbox(&inbox));
+    tell!("{}", render::inbox(&inbox))?;
     Ok(())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
     if common.json {
         return render::json(&notice);
     }
-    print!("{}", render::notice(&notice));
+    tell!("{}", render::notice(&notice))?;
     Ok(())
 }
 
@@ -99,7 +99,7 @@ pub(super) fn read(common: &Common, id: &NoticeId, officer: String) -> Outcome {
     if common.json {
         return render::json(&opened);
     }
-    print!("{}", render::opened(&opened));
+    tell!("{}", render::opened(&opened))?;
     Ok(())
 }
 
@@ -108,7 +108,7 @@ pub(super) fn status(common: &Common) -> Outcome {
     if common.json {
         return render::json(&status);
     }
-    print!("{}", render::node_status(&status));
+    tell!("{}", render::node_status(&status))?;
     Ok(())
 }
 
@@ -117,7 +117,7 @@ pub(super) fn notice_status(common: &Common, id: &NoticeId) -> Outcome {
     if common.json {
         return render::json(&status);
     }
-    print!("{}", render::notice_status(&status));
+    tell!("{}", render::notice_status(&status))?;
     Ok(())
 }
 
@@ -126,6 +126,6 @@ pub(super) fn directory(common: &Common) -> Outcome {
     if common.json {
         return render::json(&directory);
     }
-    print!("{}", render::directory(&directory));
+    tell!("{}", render::directory(&directory))?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What people read: plain tables.
 
 mod content;
+pub(super) mod standing;
 
 use std::fmt::Write;
 
@@ -15,8 +16,7 @@ use crate::compose::Mistake;
 use crate::compose::preview::Preview;
 
 pub(super) fn json(value: &impl Serialize) -> Outcome {
-    println!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?);
-    Ok(())
+    say!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?)
 }
 
 /// Rows of cells, each column as wide as its widest cell, two spaces apart.
@@ -72,6 +72,12 @@ impl Facts {
         if let Some(value) = value {
             self.line(name, value);
         }
+        self
+    }
+
+    /// Lines that end themselves, if there are any.
+    fn text_of(&mut self, lines: Self) -> &mut Self {
+        self.0.push_str(&lines.0);
         self
     }
 
@@ -271,11 +277,14 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
     facts
         .line("Agency", format!("{} of {}", status.agency, status.trust_domain))
         .line("Connection", connected)
+        .text_of(standing::excluded(status))
         .line(
             "Directory",
             format!("version {}, valid until {}", status.directory.version, status.directory.expires_at),
         )
         .maybe("", status.directory.stale.as_ref().map(|why| format!("NOT IN FORCE: {why}")))
+        .maybe("", status.directory.refused.as_ref().map(|no| format!("refused at {}: {}", no.at, no.reason)))
+        .text_of(standing::of_node(status))
         .line("Outbox", format!("{} not yet accepted", status.outbox));
     if !status.sent.is_empty() {
         let mut table = Table::new(["SENT", "CREATED", "KIND", "PRECEDENCE", "LABEL", "STATE"]);

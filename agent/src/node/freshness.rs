@@ -46,6 +46,12 @@ impl Freshness {
         Self { name, file, issued_at, expires_at, counts_until, urgency, now, advice: PUBLISH }
     }
 
+    /// Whether there is anything to warn of.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.urgency > Urgency::Fresh
+    }
+
     /// A sentence for the log.
     #[must_use]
     pub fn warning(&self) -> String {

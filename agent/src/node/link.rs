@@ -17,7 +17,7 @@ use valise_proto::wire::session::{
     Answer, Cursor, Hello, Publication, Query, SessionFrame, StreamOpen, VERSION, Welcome,
 };
 use valise_transport::{
-    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, SendError,
+    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, Rejection, SendError,
 };
 
 use super::engine::Input;
@@ -138,10 +138,15 @@ pub(super) enum LinkError {
 
 impl LinkError {
     /// What the broker said, where it ended the session because the authority has taken this agency out. The session's
-    /// goodbye may be lost where the connection's is not.
+    /// goodbye may be lost where the connection's is not; and in the handshake there is only TLS's own word for it.
     fn exclusion(&self) -> Option<Refusal> {
         let said = match self {
             Self::Goodbye(refusal) => refusal.clone(),
+            Self::Closed(CloseReason::Refused(Rejection::Revoked))
+            | Self::Connect(ConnectError::Handshake {
+                reason: CloseReason::Refused(Rejection::Revoked),
+                ..
+            }) => Refusal::new(RefusalCode::Revoked, Rejection::Revoked),
             Self::Closed(CloseReason::Peer { code, text }) => {
                 let code = u32::try_from(*code).ok().and_then(RefusalCode::from_number)?;
                 Refusal::new(code, text)

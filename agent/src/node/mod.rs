@@ -7,6 +7,7 @@
 mod committer;
 mod engine;
 pub mod freshness;
+pub mod handwork;
 pub(crate) mod installing;
 mod link;
 pub mod office;
@@ -168,6 +169,14 @@ impl Desk {
         answer.await.map_err(|_| Gone)
     }
 
+    /// Tells the core that the node's certificate, or its standing with the authority, has changed.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn renewed(&self) -> Result<(), Gone> {
+        self.inputs.send(Input::Renewed).await.map_err(|_| Gone)
+    }
+
     /// Waits until `met` holds of the store, or `timeout` has passed; returns whether it holds.
     ///
     /// # Errors
@@ -226,13 +235,20 @@ impl Opened {
 
 /// By what peers are judged: the roots of `trust` and these revocation lists, gone by for `grace` beyond their end.
 fn anchors_of<B: AsRef<[u8]>>(trust: &Trust, crls: &[B], grace: Duration) -> Result<Anchors, AnchorsError> {
-    let _ = grace;
     let roots: Vec<&[u8]> = trust.anchors.iter().map(AsRef::as_ref).collect();
     let crls: Vec<&[u8]> = crls.iter().map(AsRef::as_ref).collect();
-    Anchors::new(trust.trust_domain.clone(), &roots, &crls)
+    Ok(Anchors::new(trust.trust_domain.clone(), &roots, &crls)?.with_grace(grace))
 }
 
 impl Office {
+    /// Opens what a node acts with while none runs on the data folder, for what is done by hand.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StoreError::InUse`] inside it where a node runs.
+    pub fn at_rest(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Ok(Opened::new(config, clock, Options::default())?.office)
+    }
+
     fn anchors<B: AsRef<[u8]>>(&self, crls: &[B]) -> Result<Anchors, AnchorsError> {
         anchors_of(self.trust(), crls, self.config().freshness_grace)
     }

@@ -36,10 +36,11 @@ use valise_proto::wire::session::{
     Ack, Answer, Publication, Query, SessionFrame, StreamOpen, Submitted, VERSION, Welcome,
 };
 use valise_transport::{
-    Anchors, Connection, Credentials, FrameReceiver, FrameSender, Options, Server, Transport,
+    Anchors, CertificateError, Connection, Credentials, FrameReceiver, FrameSender, Options, Server,
+    Transport,
 };
 
-use crate::fixture::{Exchange, now};
+use crate::fixture::{AGENCY_SERIAL, Exchange, now};
 
 /// Serial number of the broker's certificate.
 pub const BROKER_SERIAL: u64 = 77;
@@ -64,6 +65,10 @@ pub struct Held {
     pub lies: Vec<Lie>,
     /// Sessions that were begun.
     pub sessions: usize,
+    /// Connections that are open.
+    pub open: usize,
+    /// Whether the connection made last showed the certificate that was issued first.
+    pub first_certificate: bool,
     /// What the next welcome says.
     pub limits: Limits,
     /// Renewal requests, as often as they came.
@@ -81,6 +86,8 @@ pub struct Broker {
     said: broadcast::Sender<SessionFrame>,
     directory: Arc<Mutex<Directory>>,
     crls: Vec<Bytes>,
+    /// By these the agencies' first certificates are revoked: so the broker tells them from later ones.
+    first_revoked: Arc<Anchors>,
     key: SigningKey,
     identity: SpiffeId,
     pub addr: SocketAddr,
@@ -92,7 +99,10 @@ impl Broker {
         let credentials = broker_credentials(exchange);
         let trust = exchange.trust();
         let crls = vec![exchange.crl()];
-        let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls).unwrap();
+        let anchors =
+            |crls: &[Bytes]| Anchors::new(trust.trust_domain.clone(), &trust.anchors, crls).unwrap();
+        let first_revoked = Arc::new(anchors(&[exchange.crl_of(1, &[AGENCY_SERIAL])]));
+        let anchors = anchors(&crls);
         let transport = Transport::new(credentials, anchors, Options::default());
         let mut server = Server::bind(&transport, "127.0.0.1:0".parse().unwrap()).unwrap();
         let broker = Self {
@@ -101,6 +111,7 @@ impl Broker {
             said: broadcast::channel(16).0,
             directory: Arc::new(Mutex::new(exchange.directory())),
             crls,
+            first_revoked,
             key: exchange.broker_key.clone(),
             identity: exchange.broker(),
             addr: server.local_addr().unwrap(),
@@ -150,6 +161,9 @@ impl Broker {
 
     async fn serve(self, connection: Connection) {
         let peer = connection.peer().as_agency().unwrap().clone();
+        self.held.lock().unwrap().open += 1;
+        let revoked = connection.check_under(&self.first_revoked);
+        self.held.lock().unwrap().first_certificate = revoked == Err(CertificateError::Revoked);
         while let Ok((sender, mut receiver)) = connection.accept(STREAM_OPEN_BYTES_MAX).await {
             let (broker, peer) = (self.clone(), peer.clone());
             tokio::spawn(async move {
@@ -165,6 +179,7 @@ impl Broker {
                 }
             });
         }
+        self.held.lock().unwrap().open -= 1;
     }
 
     fn publication(&self) -> Publication {
@@ -368,7 +383,12 @@ impl Office {
 
     /// The same with agencies that have no node: what they would write, the exchange's keys write.
     pub fn with_writers(writers: &[(&str, Classification)], agencies: &[(&str, Classification)]) -> Self {
-        let mut office = Self { exchange: Exchange::new(writers), temp: tempfile::tempdir().unwrap() };
+        Self::of(Exchange::new(writers), agencies)
+    }
+
+    /// Agencies with data folders of their own, which have joined this exchange.
+    pub fn of(exchange: Exchange, agencies: &[(&str, Classification)]) -> Self {
+        let mut office = Self { exchange, temp: tempfile::tempdir().unwrap() };
         let domain = office.exchange.content.trust_domain.clone();
         let requests: Vec<_> = agencies
             .iter()
