@@ -174,9 +174,18 @@ impl Exchange {
         key: rcgen::KeyPair,
         not_before: Timestamp,
     ) -> Issued {
-        let seconds = i64::try_from(not_before.millis() / 1000).unwrap();
+        self.issue_between(identity, serial, key, (not_before, not_before.plus(90 * DAY)))
+    }
+
+    pub fn issue_between(
+        &self,
+        identity: &SpiffeId,
+        serial: u64,
+        key: rcgen::KeyPair,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Issued {
         let mut params = leaf(identity, serial);
-        params.not_before = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        (params.not_before, params.not_after) = (date_time(from), date_time(to));
         let leaf = params.signed_by(&key, &self.authority).unwrap();
         Issued { chain: leaf.pem(), key: key.serialize_pem() }
     }
@@ -289,10 +298,11 @@ pub fn crl_between(
     number: u64,
     (from, to): (Timestamp, Timestamp),
 ) -> Bytes {
-    let time = |at: Timestamp| {
-        time::OffsetDateTime::from_unix_timestamp(i64::try_from(at.millis() / 1000).unwrap()).unwrap()
-    };
-    crl_of(authority, number, &[], (time(from), time(to)))
+    crl_of(authority, number, &[], (date_time(from), date_time(to)))
+}
+
+fn date_time(at: Timestamp) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(i64::try_from(at.millis() / 1000).unwrap()).unwrap()
 }
 
 fn crl_of(

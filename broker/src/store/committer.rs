@@ -257,6 +257,8 @@ mod tests {
         fail_sync: Arc<AtomicBool>,
         /// Where there is one, every group waits for a word.
         gate: Option<Arc<Mutex<std_mpsc::Receiver<()>>>>,
+        /// A group is complete and about to be applied.
+        begun: Arc<AtomicBool>,
     }
 
     impl Recorder {
@@ -282,6 +284,7 @@ mod tests {
 
     impl Store for Recorder {
         fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, StoreError> {
+            self.begun.store(true, Ordering::Release);
             if let Some(gate) = &self.gate {
                 gate.lock().unwrap().recv_timeout(LONG).unwrap();
             }
@@ -342,8 +345,8 @@ mod tests {
             handle.submit(submission).await;
             replies.push(reply);
             if operations == 1 {
-                // The first group has begun when its submission has left the queue.
-                while handle.queue.capacity() < QUEUE_LEN {
+                // What is submitted before the first group is complete would belong to it.
+                while !store.begun.load(Ordering::Acquire) {
                     std::thread::yield_now();
                 }
             }

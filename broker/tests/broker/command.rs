@@ -1,11 +1,14 @@
 //! The command as a process: what it prints and how it exits.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 
 use valise_proto::renewal::SignedRenewalRequest;
 use valise_proto::wire::session::Answer;
 
-use crate::office::Office;
+use crate::fixture::{DAY, MINUTE, now};
+use crate::office::{LONG, Office};
 
 fn command(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_valise-broker"));
@@ -153,6 +156,92 @@ fn a_man_page_is_written_for_each_command() {
     for page in ["valise-broker.1", "valise-broker-run.1", "valise-broker-spool-export.1"] {
         let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
         assert!(text.contains(".TH"), "{page}: {text}");
+    }
+}
+
+/// The log of a child, line by line.
+struct Log {
+    lines: mpsc::Receiver<String>,
+    read: String,
+}
+
+impl Log {
+    fn of(child: &mut Child) -> Self {
+        let (sender, lines) = mpsc::channel();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        // Ends with the child, or when nobody listens any more.
+        std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { lines, read: String::new() }
+    }
+
+    /// Reads until a line holds these words.
+    fn until(&mut self, words: &str) {
+        while !self.read.contains(words) {
+            match self.lines.recv_timeout(LONG) {
+                Ok(line) => self.read.extend([&line, "\n"]),
+                Err(error) => panic!("`{words}` is not in the log ({error}): {}", self.read),
+            }
+        }
+    }
+}
+
+#[test]
+fn g12_the_log_warns_once_of_a_file_that_runs_out_and_holds_no_colours() {
+    let mut office = Office::of_three();
+    office.exchange.content.expires_at = now().plus(30 * MINUTE);
+    office.publish();
+    let config = office.config_file();
+    let text = format!("reload_seconds = 1\n{}", std::fs::read_to_string(&config).unwrap());
+    std::fs::write(&config, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valise-broker"))
+        .args(["run", "--config", config.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = Log::of(&mut child);
+    log.until("an hour or less is left: ");
+    // Each takes a look of the broker to be noticed.
+    for version in [2, 3] {
+        office.exchange.change("fra/ncb");
+        office.exchange.content.expires_at = now().plus(30 * DAY);
+        office.publish();
+        log.until(&format!("directory in force version={version}"));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let read = log.read;
+    let warnings: Vec<_> = read.lines().filter(|line| line.contains("directory version 1, issued")).collect();
+    assert_eq!(warnings.len(), 1, "told more than once: {read}");
+    for part in ["ERROR", "clock=", "directory.valise", "valise-ca publish"] {
+        assert!(warnings[0].contains(part), "`{part}` is missing: {}", warnings[0]);
+    }
+    assert!(!read.contains('\u{1b}'), "escape sequences in a log that is not a terminal's: {read:?}");
+}
+
+#[test]
+fn what_is_near_its_end_is_told_before_a_start_and_a_key_of_another_issue_with_what_to_do() {
+    let mut office = Office::of_three();
+    let config = office.config_file();
+    let config = config.to_str().unwrap();
+    office.exchange.content.expires_at = now().plus(30 * MINUTE);
+    office.publish();
+    let output = command(&["check-config", "--config", config]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: ") && stderr(&output).contains("directory.valise"));
+    let output = command(&["check-config", "--config", config, "--json"]);
+    let summary: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&summary["freshness"][0]["kind"], &summary["freshness"][0]["urgency"]),
+        (&"DIRECTORY".into(), &"LAST_HOUR".into())
+    );
+    // `valise-ca broker issue --replace` wrote both, and only the certificate was copied.
+    office.certify(&office.exchange.issue(&office.exchange.broker(), 7));
+    let other = office.exchange.issue(&office.exchange.broker(), 8);
+    office.write(&office.config.certificates, other.chain.as_bytes());
+    let output = command(&["check-config", "--config", config]);
+    assert_eq!(output.status.code(), Some(2));
+    for part in ["tls.crt", "tls.key", "copy both files", "valise-ca broker issue --replace"] {
+        assert!(stderr(&output).contains(part), "`{part}` is missing: {}", stderr(&output));
     }
 }
 

@@ -10,6 +10,7 @@ use valise_proto::id::Timestamp;
 use valise_proto::label::{Ceiling, Classification};
 use valise_proto::refusal::RefusalCode;
 use valise_proto::wire::Signed;
+use valise_proto::wire::session::SessionFrame;
 
 use crate::fixture::{DAY, MINUTE, crl_between, now, rng};
 use crate::office::{Office, until};
@@ -137,6 +138,40 @@ async fn g12_when_the_grace_ends_while_running_nothing_moves_until_there_is_a_ne
     broker.reload().await.unwrap();
     let send = kenya.send(&office.exchange.envelope("ken/ncb", &["fra/ncb"])).await;
     assert_eq!(office.check(&send), Ok(()));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g12_when_a_revocation_list_ends_while_running_everyone_is_parted_with_and_told_whose_fault_it_is() {
+    let mut office = Office::of_three();
+    office.config.limits.core.sweep_interval = Duration::from_millis(50);
+    let end = now().plus(Duration::from_secs(2));
+    office.publish_crl_der(&crl_between(&office.exchange.authority, 2, (ago(DAY), end)));
+    let broker = office.start().await;
+    let mut france = office.connect(&broker, "fra/ncb").await;
+    let SessionFrame::Goodbye(Some(reason)) = france.session_frame().await else { panic!("no reason") };
+    assert_eq!(reason.code, RefusalCode::DirectoryStale, "the agency takes it for its own fault: {reason}");
+    told(
+        &reason.detail,
+        &["this broker cannot tell", "ran out at", "this node's clock", "valise-ca publish"],
+    );
+    office.publish_crl(3, &[]);
+    until(&broker, "the new list", |status| status.revocation_lists[0].number == "3").await;
+    let _france = office.connect(&broker, "fra/ncb").await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g12_the_brokers_own_certificate_is_warned_of_like_everything_else() {
+    let office = Office::of_three();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let (from, to) = (ago(60 * DAY), now().plus(20 * HOUR));
+    office.certify(&office.exchange.issue_between(&office.exchange.broker(), 8, key, (from, to)));
+    let broker = office.start().await;
+    let freshness = broker.status().await.unwrap().freshness;
+    let certificate = of(&freshness, Kind::Certificate);
+    assert_eq!((certificate.urgency.as_str(), &certificate.file), ("LAST_DAY", &office.config.certificates));
+    told(&certificate.to_string(), &["broker/b1", "valise-ca broker issue --replace"]);
     broker.stop().await;
 }
 
