@@ -143,7 +143,7 @@ impl Read {
         // but, for a moment, the last line; one that is longer is read again.
         let mut attempts = 0;
         loop {
-            let state = state::load(&folder.state(), None)?;
+            let state: State = state::load(&folder.state(), None)?;
             let mut text = journal::read(&path)?;
             let end = journal::end_of(&text, &state.journal);
             attempts += 1;

@@ -1,7 +1,7 @@
 //! The authority's folder: where each file lies, and who may use it at one time.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -84,8 +84,9 @@ impl Folder {
         Ok(found)
     }
 
-    pub(crate) fn root_key(&self) -> PathBuf {
-        self.0.join("root.key")
+    /// Where the root lies unless it has a place of its own.
+    pub(crate) fn default_root(&self) -> PathBuf {
+        self.0.join("root")
     }
 
     pub(crate) fn issuing_key(&self) -> PathBuf {
@@ -110,10 +111,9 @@ impl Folder {
     }
 
     /// Every file of a founded authority.
-    pub(crate) fn files(&self) -> [PathBuf; 10] {
+    pub(crate) fn files(&self) -> [PathBuf; 9] {
         [
             self.unfinished(),
-            self.root_key(),
             self.issuing_key(),
             self.directory_key(),
             self.root_certificate(),
@@ -147,6 +147,12 @@ impl Folder {
             Err(TryLockError::Error(source)) => Err(refused(source).into()),
         }
     }
+}
+
+/// Closes a folder to all but its owner.
+pub(crate) fn close(path: &Path) -> Result<(), FileError> {
+    let private = std::fs::set_permissions(path, Permissions::from_mode(files::PRIVATE_FOLDER));
+    private.map_err(|source| FileError::new("close this folder to others", path, source))
 }
 
 /// Refuses a file or folder that others than its owner may use.

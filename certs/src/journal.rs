@@ -33,6 +33,8 @@ pub(crate) const JOURNAL_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub enum Action {
     /// The authority was founded.
     Found,
+    /// The root signed a new revocation list.
+    RootList,
     /// A broker was issued, or renewed.
     IssueBroker,
     /// A broker was given other endpoints.
@@ -77,6 +79,7 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Found => "FOUND",
+            Self::RootList => "ROOT_LIST",
             Self::IssueBroker => "ISSUE_BROKER",
             Self::SetEndpoints => "SET_ENDPOINTS",
             Self::Enrol => "ENROL",

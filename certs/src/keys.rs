@@ -74,55 +74,55 @@ impl From<FileError> for KeysError {
     }
 }
 
-/// The private keys of one authority.
+/// The private keys of one authority: all that its daily work needs.
 pub(crate) struct Keys {
-    pub(crate) root: CaKey,
     pub(crate) issuing: CaKey,
     pub(crate) directory: SigningKey,
-    /// The root key once more, for delegations.
-    pub(crate) delegating: SigningKey,
 }
 
 impl Keys {
-    /// Makes three new keys and writes their files.
+    /// Makes new keys and writes their files.
     pub(crate) fn create(folder: &Folder, passphrase: &Passphrase) -> Result<Self, KeysError> {
-        let write = |path: PathBuf| -> Result<Seed, KeysError> {
-            let seed = Seed::generate();
-            files::replace(&path, seed.encrypt(passphrase)?.as_bytes(), SECRET_FILE)?;
-            Ok(seed)
-        };
-        Self::of(
-            folder,
-            [write(folder.root_key())?, write(folder.issuing_key())?, write(folder.directory_key())?],
-        )
+        let (issuing, directory) = (Seed::generate(), Seed::generate());
+        issuing.write(&folder.issuing_key(), passphrase)?;
+        directory.write(&folder.directory_key(), passphrase)?;
+        Ok(Self { issuing: issuing.ca_key()?, directory: directory.signing_key() })
     }
 
-    /// Reads the three key files and decrypts them.
+    /// Reads the key files and decrypts them.
     pub(crate) fn open(folder: &Folder, passphrase: &Passphrase) -> Result<Self, KeysError> {
-        let paths = [folder.root_key(), folder.issuing_key(), folder.directory_key()];
-        // Key derivation is slow on purpose; side by side the three take little longer than one.
-        let [root, issuing, directory] = thread::scope(|scope| {
-            paths.each_ref().map(|path| scope.spawn(move || Seed::read(path, passphrase))).map(|reading| {
-                reading.join().unwrap_or_else(|_| Err(KeysError::NotMade("a worker stopped".to_owned())))
-            })
-        });
-        Self::of(folder, [root?, issuing?, directory?])
+        let paths = [folder.issuing_key(), folder.directory_key()];
+        let seeds = Seed::read_all(&paths, passphrase)?;
+        let [issuing, directory] =
+            seeds.try_into().map_err(|_| KeysError::NotMade("a key is missing".to_owned()))?;
+        Ok(Self { issuing: issuing.ca_key()?, directory: directory.signing_key() })
+    }
+}
+
+/// The private key of a root: for certificates and lists, and for delegations.
+pub(crate) struct RootKey {
+    pub(crate) ca: CaKey,
+    pub(crate) delegating: SigningKey,
+}
+
+impl RootKey {
+    /// Makes a new key and writes its file.
+    pub(crate) fn create(path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
+        let seed = Seed::generate();
+        seed.write(path, passphrase)?;
+        Ok(Self { ca: seed.ca_key()?, delegating: seed.signing_key() })
     }
 
-    fn of(folder: &Folder, seeds: [Seed; 3]) -> Result<Self, KeysError> {
-        let [root, issuing, directory] = seeds;
-        Ok(Self {
-            root: CaKey::new(&root).map_err(|error| unreadable(&folder.root_key(), error))?,
-            issuing: CaKey::new(&issuing).map_err(|error| unreadable(&folder.issuing_key(), error))?,
-            directory: SigningKey::from_seed(&directory.0),
-            delegating: SigningKey::from_seed(&root.0),
-        })
+    /// Reads the key file and decrypts it.
+    pub(crate) fn open(path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
+        let seed = Seed::read(path, passphrase)?;
+        Ok(Self { ca: seed.ca_key()?, delegating: seed.signing_key() })
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({:?}, {:?}, {:?})", self.root, self.issuing, self.directory)
+        write!(f, "Keys({:?}, {:?})", self.issuing, self.directory)
     }
 }
 
@@ -197,7 +197,29 @@ impl Seed {
         document.to_pem("PRIVATE KEY", LineEnding::LF).map_err(not_made)
     }
 
-    fn read(path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
+    pub(crate) fn signing_key(&self) -> SigningKey {
+        SigningKey::from_seed(&self.0)
+    }
+
+    pub(crate) fn ca_key(&self) -> Result<CaKey, KeysError> {
+        CaKey::new(self).map_err(KeysError::NotMade)
+    }
+
+    fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), KeysError> {
+        Ok(files::replace(path, self.encrypt(passphrase)?.as_bytes(), SECRET_FILE)?)
+    }
+
+    /// Key derivation is slow on purpose; side by side several files take little longer than one.
+    pub(crate) fn read_all(paths: &[PathBuf], passphrase: &Passphrase) -> Result<Vec<Self>, KeysError> {
+        let stopped = || Err(KeysError::NotMade("a worker stopped".to_owned()));
+        thread::scope(|scope| {
+            let reading: Vec<_> =
+                paths.iter().map(|path| scope.spawn(move || Self::read(path, passphrase))).collect();
+            reading.into_iter().map(|read| read.join().unwrap_or_else(|_| stopped())).collect()
+        })
+    }
+
+    pub(crate) fn read(path: &Path, passphrase: &Passphrase) -> Result<Self, KeysError> {
         folder::check_private(path, SECRET_FILE)?;
         Self::parse(&files::read_text(path, KEY_FILE_BYTES_MAX)?, path, passphrase)
     }
@@ -244,7 +266,7 @@ impl Seed {
         Some(Self(seed))
     }
 
-    fn encrypt(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, KeysError> {
+    pub(crate) fn encrypt(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, KeysError> {
         let not_made = |error: &dyn fmt::Display| KeysError::NotMade(error.to_string());
         let (mut salt, mut iv) = ([0; 16], [0; 16]);
         randomness().fill_bytes(&mut salt);
@@ -320,16 +342,16 @@ mod tests {
         let made = Keys::create(&folder, &passphrase()).unwrap();
         let began = std::time::Instant::now();
         let read = Keys::open(&folder, &passphrase()).unwrap();
-        println!("three keys opened in {:?}", began.elapsed());
+        println!("the keys opened in {:?}", began.elapsed());
         assert_eq!(format!("{made:?}"), format!("{read:?}"));
         let other = Passphrase::new("another passphrase").unwrap();
         let error = Keys::open(&folder, &other).unwrap_err();
         assert!(error.to_string().contains("the passphrase does not open"), "{error}");
-        for path in [folder.root_key(), folder.issuing_key(), folder.directory_key()] {
+        for path in [folder.issuing_key(), folder.directory_key()] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             assert!(fs::read_to_string(&path).unwrap().starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
         }
-        fs::set_permissions(folder.root_key(), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(folder.issuing_key(), fs::Permissions::from_mode(0o644)).unwrap();
         let error = Keys::open(&folder, &passphrase()).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }

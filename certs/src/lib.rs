@@ -1,6 +1,7 @@
 //! The authority of an exchange: issues and revokes certificates, and publishes the directory of who may do what.
 //!
-//! It works offline, on one folder: [`keys`] holds the three private keys, [`state`] everything that was issued and
+//! It works offline, on one folder and, rarely, a second: [`root`] is the root, which may lie in a safe, [`keys`] holds the
+//! private keys, [`state`] everything that was issued and
 //! decided, [`x509`] makes certificates and revocation lists, [`authority`] is what people and tests do with them,
 //! [`register`] looks at a folder without its passphrase, and [`cli`] is the `valise-ca` command. Everything leaves by
 //! hand, as files; this crate knows nothing of networks.
@@ -19,6 +20,7 @@ pub mod passphrase;
 pub mod profile;
 pub mod register;
 pub mod request;
+pub mod root;
 pub mod spool;
 pub mod state;
 pub(crate) mod transaction;
@@ -28,6 +30,7 @@ pub use authority::{Authority, BrokerKit, Founding, Publication, Published, Vali
 pub use passphrase::Passphrase;
 pub use profile::{Grant, Profile};
 pub use register::Register;
+pub use root::RootPlace;
 pub use state::RevocationReason;
 
 use getrandom::SysRng;

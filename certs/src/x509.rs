@@ -50,11 +50,21 @@ pub enum SignError {
     },
     /// The issuing certificate has run out.
     #[error(
-        "the authority's issuing certificate expired at {not_after} (this machine's clock: {now}); set the clock, or found the authority anew"
+        "the authority's issuing certificate expired at {not_after} (this machine's clock: {now}); set the clock, or make a new one with the root: valise-ca issuing renew --root-dir DIR"
     )]
     IssuerExpired {
         /// When it ran out.
         not_after: Timestamp,
+        /// The clock.
+        now: Timestamp,
+    },
+    /// The root's list has run out.
+    #[error(
+        "the root's revocation list ran out at {next_update} (this machine's clock: {now}), so no node would accept anything; renew it with the root: valise-ca issuing crl --root-dir DIR"
+    )]
+    RootListOver {
+        /// When.
+        next_update: Timestamp,
         /// The clock.
         now: Timestamp,
     },
@@ -129,15 +139,20 @@ impl Ca {
         Ok(Self { certificate: Certificate { der, period }, issuer: Issuer::new(params, key) })
     }
 
-    /// An issuing authority below this one, which certifies nodes only.
+    /// An issuing authority below this one, which certifies nodes only. No two of one root bear the same name: nodes
+    /// tell by it which revocation list is whose.
     pub(crate) fn new_issuing(
         &self,
         domain: &TrustDomain,
+        name: &str,
+        serial: Serial,
         key: CaKey,
         now: Timestamp,
     ) -> Result<Self, SignError> {
+        self.check_clock(now)?;
         let period = Period::new(now, ISSUING_LIFETIME, Some(self.certificate.period));
-        let mut params = ca_params(domain, "Valise Issuing CA", 0, period)?;
+        let mut params = ca_params(domain, name, 0, period)?;
+        params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
         params.use_authority_key_identifier_extension = true;
         let der = Bytes::copy_from_slice(params.signed_by(&key, &self.issuer)?.der());
         Ok(Self { certificate: Certificate { der, period }, issuer: Issuer::new(params, key) })

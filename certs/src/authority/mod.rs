@@ -10,44 +10,48 @@ mod brought;
 mod care;
 mod changes;
 mod enrol;
+mod founding;
+mod issuing;
 mod members;
 mod publish;
 mod renew;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::crypto::SigningKey;
-use valise_proto::delegation::Delegation;
+use valise_proto::delegation::SignedDelegation;
 use valise_proto::enrolment::Trust;
 use valise_proto::id::{Digest, Timestamp, TrustDomain};
-use valise_proto::label::{Ceiling, PolicyId};
+use valise_proto::label::{Ceiling, LabelError, PolicyId};
+use valise_proto::wire::WireError;
 
 pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_FILE};
 pub use brought::BroughtError;
 pub use care::PassphraseChangeError;
 pub use changes::CeilingError;
 pub use enrol::EnrolError;
+pub use founding::Founding;
+pub(crate) use founding::check_vacant;
+pub use issuing::IssuingError;
 pub use members::ChangeError;
 pub use publish::{
     CERTIFICATES_FILE, CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE,
 };
 pub use renew::{KEY_OVERLAP, RenewError, Renewed};
 
-use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
+use crate::files::{self, FileError, SECRET_FILE};
 use crate::folder::{Folder, FolderError};
-use crate::journal::{self, Action, Deed, Head};
+use crate::journal::{self, Deed, Head};
 use crate::keys::{Keys, KeysError};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
-use crate::state::{self, Hex, State, StateError, Stored};
+use crate::root::RootError;
+use crate::state::{self, State, StateError};
 use crate::transaction::{self, Transaction};
 use crate::x509::{Ca, LEAF_LIFETIME, SignError};
 
@@ -80,21 +84,24 @@ pub enum OpenError {
     /// The authority's own certificates.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The root and the authority in one folder.
+    #[error("{} cannot hold the root and the authority both; name another folder: --root-dir DIR", .0.display())]
+    OneFolder(PathBuf),
+    /// The root's delegation in the state.
+    #[error("state.json holds a delegation that cannot be read: {0}; restore it from a backup")]
+    Delegation(#[from] WireError),
+    /// The ceiling asked for.
+    #[error("the ceiling cannot be used: {0}")]
+    Ceiling(#[from] LabelError),
 }
 
 impl From<FileError> for OpenError {
     fn from(error: FileError) -> Self {
         Self::Folder(error.into())
     }
-}
-
-/// What an authority is founded on; it cannot be changed later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Founding {
-    /// The exchange.
-    pub trust_domain: TrustDomain,
-    /// The one policy of its labels and clearances.
-    pub policy: PolicyId,
 }
 
 /// How long what leaves the authority counts.
@@ -121,7 +128,7 @@ impl Default for Validity {
 pub struct Authority {
     folder: Folder,
     directory_key: SigningKey,
-    root: Ca,
+    delegation: SignedDelegation,
     issuing: Ca,
     state: State,
     validity: Validity,
@@ -133,98 +140,6 @@ pub struct Authority {
 const CLOCK_SLACK: Duration = Duration::from_secs(5 * 60);
 
 impl Authority {
-    /// Founds an authority in a new or empty folder: keys, root and issuing certificate, an empty state.
-    ///
-    /// # Errors
-    /// [`OpenError`]; what was made until then is removed.
-    pub fn init(
-        dir: &Path,
-        founding: &Founding,
-        passphrase: &Passphrase,
-        now: Timestamp,
-    ) -> Result<Self, OpenError> {
-        let folder = Folder::new(dir);
-        check_vacant(&folder)?;
-        let made = !dir.exists();
-        files::make_private(dir)?;
-        let private = fs::set_permissions(dir, fs::Permissions::from_mode(files::PRIVATE_FOLDER));
-        private.map_err(|source| FileError::new("close this folder to others", dir, source))?;
-        let lock = folder.lock()?;
-        // Another process may have founded one between the first look and the lock.
-        check_vacant(&folder)?;
-        let founded = Self::found(&folder, founding, passphrase, now, lock);
-        if founded.is_err() {
-            unmake(&folder, made);
-        }
-        founded
-    }
-
-    fn found(
-        folder: &Folder,
-        founding: &Founding,
-        passphrase: &Passphrase,
-        now: Timestamp,
-        lock: File,
-    ) -> Result<Self, OpenError> {
-        let sentence = b"An init that was not finished; run it again.\n";
-        files::replace(&folder.unfinished(), sentence, SECRET_FILE)?;
-        let Keys { root, issuing, directory, delegating } = Keys::create(folder, passphrase)?;
-        let domain = &founding.trust_domain;
-        let (root_key, issuing_key) = (root.verifying_key(), issuing.verifying_key());
-        let root = Ca::new_root(domain, root, now)?;
-        let issuing = root.new_issuing(domain, issuing, now)?;
-        // For people and their tools; what counts is the copy in the signed state.
-        for (path, ca) in [(folder.root_certificate(), &root), (folder.issuing_certificate(), &issuing)] {
-            files::replace(&path, certificates_pem(&[&ca.certificate.der]).as_bytes(), PLAIN_FILE)?;
-        }
-        let delegation = Delegation {
-            trust_domain: domain.clone(),
-            generation: 1,
-            directory_key: directory.verifying_key(),
-            issuing_key,
-            ceiling: Ceiling::unlimited(),
-            not_before: issuing.certificate.period.not_before,
-            not_after: issuing.certificate.period.not_after,
-        };
-        let deed = Deed::new(Action::Found, domain, now)
-            .with("policy", &founding.policy)
-            .with("root_key", root_key.key_id())
-            .with("issuing_key", issuing_key.key_id())
-            .with("directory_key", directory.verifying_key().key_id());
-        let state = State {
-            trust_domain: domain.clone(),
-            root_key: Stored(root_key),
-            journal: Head::after(None, &deed, Vec::new()).map_err(StateError::from)?,
-            delegation: Hex(delegation.sign(&delegating).encode().to_vec()),
-            policy: founding.policy.clone(),
-            founded_at: now,
-            directory_key: Stored(directory.verifying_key()),
-            root_certificate: Hex(root.certificate.der.to_vec()),
-            issuing_certificate: Hex(issuing.certificate.der.to_vec()),
-            directory_version: 0,
-            crl_number: 0,
-            published: None,
-            agencies: BTreeMap::new(),
-            brokers: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            retired_keys: BTreeSet::new(),
-        };
-        journal::append(&folder.journal(), &state.journal)?;
-        state::save(&folder.state(), &state, &directory)?;
-        remove_marker(folder)?;
-        let validity = Validity::default();
-        Ok(Self {
-            folder: folder.clone(),
-            directory_key: directory,
-            root,
-            issuing,
-            state,
-            validity,
-            clock_accepted: false,
-            _lock: lock,
-        })
-    }
-
     /// Opens an authority and decrypts its keys.
     ///
     /// # Errors
@@ -235,9 +150,9 @@ impl Authority {
         folder.check_private()?;
         let lock = folder.lock()?;
         transaction::recover(dir)?;
-        let Keys { root, issuing, directory, .. } = Keys::open(&folder, passphrase)?;
-        let state = state::load(&folder.state(), Some(&directory.verifying_key()))?;
-        let root = Ca::open(Bytes::copy_from_slice(&state.root_certificate.0), root)?;
+        let Keys { issuing, directory } = Keys::open(&folder, passphrase)?;
+        let state: State = state::load(&folder.state(), Some(&directory.verifying_key()))?;
+        let delegation = SignedDelegation::decode(state.delegation.0.clone().into())?;
         let issuing = Ca::open(Bytes::copy_from_slice(&state.issuing_certificate.0), issuing)?;
         if !journal::complete(&folder.journal(), &state.journal)? {
             return Err(StateError::Journal(folder.journal()).into());
@@ -252,7 +167,7 @@ impl Authority {
         Ok(Self {
             folder,
             directory_key: directory,
-            root,
+            delegation,
             issuing,
             state,
             validity,
@@ -278,6 +193,12 @@ impl Authority {
         &self.state.policy
     }
 
+    /// The most it may grant, by the root's delegation.
+    #[must_use]
+    pub fn ceiling(&self) -> &Ceiling {
+        &self.delegation.delegation().ceiling
+    }
+
     /// The roots of trust, which every node must be given by hand.
     #[must_use]
     pub fn trust(&self) -> Trust {
@@ -291,8 +212,9 @@ impl Authority {
     }
 
     fn check_clock(&self, now: Timestamp) -> Result<(), SignError> {
-        self.root.check_clock(now)?;
-        self.issuing.check_clock(now)
+        self.issuing.check_clock(now)?;
+        let next_update = self.state.root_list.next_update;
+        if now < next_update { Ok(()) } else { Err(SignError::RootListOver { next_update, now }) }
     }
 
     /// Puts the next state on stable storage and the deed in the journal; only then does it count. Where either fails,
@@ -379,7 +301,7 @@ pub(crate) fn trust_of(state: &State) -> Trust {
 }
 
 /// Certificates as PEM text.
-fn certificates_pem(certificates: &[&Bytes]) -> String {
+pub(crate) fn certificates_pem(certificates: &[&Bytes]) -> String {
     armour("CERTIFICATE", certificates)
 }
 
@@ -387,50 +309,6 @@ fn armour(label: &str, items: &[&Bytes]) -> String {
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let pems: Vec<_> = items.iter().map(|der| pem::Pem::new(label, der.as_ref())).collect();
     pem::encode_many_config(&pems, config)
-}
-
-/// Whether an authority may be founded here. Leftovers of an `init` that was stopped may be there: nobody was ever
-/// told of those keys.
-pub(crate) fn check_vacant(folder: &Folder) -> Result<(), OpenError> {
-    let dir = folder.path();
-    let refused = |source| FileError::new("read this folder", dir, source);
-    // The state is written last and at once, so where it stands, all else does.
-    if folder.state().exists() {
-        return Err(OpenError::AlreadyInitialised(dir.to_owned()));
-    }
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(refused(source).into()),
-    };
-    let unfinished = folder.unfinished().exists();
-    for entry in entries {
-        let path = entry.map_err(refused)?.path();
-        let ours = folder.files().iter().any(|file| path == *file || path == files::copy_of(file));
-        if path == folder.lock_file() || (unfinished && ours) {
-            continue;
-        }
-        if ours {
-            return Err(OpenError::StateLost(dir.to_owned()));
-        }
-        let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(OpenError::NotEmpty { dir: dir.to_owned(), found });
-    }
-    Ok(())
-}
-
-/// Removes what a failed `init` made. What cannot be removed is left for the next `init`, which the marker tells that
-/// it may go on.
-fn unmake(folder: &Folder, made: bool) {
-    let marker = folder.unfinished();
-    for file in folder.files().iter().filter(|file| **file != marker) {
-        let _ = files::remove_if_there(&files::copy_of(file));
-        let _ = files::remove_if_there(file);
-    }
-    let _ = files::remove_if_there(&marker);
-    if made {
-        let _ = fs::remove_dir(folder.path());
-    }
 }
 
 fn remove_marker(folder: &Folder) -> Result<(), FileError> {

@@ -51,9 +51,9 @@ pub struct Publication {
     pub directory: Directory,
     /// Revocation lists, DER: the root's, then the issuing authority's.
     pub crls: Vec<Bytes>,
-    /// The number of both lists.
+    /// The number of the issuing authority's list.
     pub crl_number: u64,
-    /// When both lists run out.
+    /// When the first of them runs out.
     pub crls_next_update: Timestamp,
     /// The roots of trust.
     pub trust: Trust,
@@ -180,16 +180,12 @@ impl Authority {
         next.crl_number = next.crl_number.saturating_add(1);
         let directory = next.directory(now, now.plus(self.validity.directory))?.sign(&self.directory_key)?;
         let period = Period { not_before: now, not_after: now.plus(self.validity.crls) };
-        let crls = vec![
-            // Its one certificate, the issuing authority's, is given up by founding anew.
-            self.root.crl(next.crl_number, &[], period)?,
-            self.issuing.crl(next.crl_number, &next.revoked(now), period)?,
-        ];
+        let crls = self.lists(next, period)?;
         Ok(Publication {
             directory,
             crls,
             crl_number: next.crl_number,
-            crls_next_update: period.not_after,
+            crls_next_update: period.not_after.min(next.root_list.next_update),
             trust: self.trust(),
             certificates: next
                 .certificates_in_force(now)

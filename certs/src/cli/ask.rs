@@ -19,7 +19,21 @@ pub(super) fn new_passphrase(file: Option<&Path>) -> Result<Passphrase, Ended> {
     if let Some(path) = file {
         return Ok(Passphrase::read(path)?);
     }
-    let first = prompt("New passphrase of the authority: ")?;
+    prompt_twice("New passphrase of the authority: ")
+}
+
+/// The passphrase of a root that is there.
+pub(super) fn root_passphrase() -> Result<Passphrase, Ended> {
+    prompt("Passphrase of the root: ")
+}
+
+/// The passphrase of a new root, typed twice.
+pub(super) fn new_root_passphrase() -> Result<Passphrase, Ended> {
+    prompt_twice("New passphrase of the root, another than the authority's: ")
+}
+
+fn prompt_twice(words: &str) -> Result<Passphrase, Ended> {
+    let first = prompt(words)?;
     let second = prompt("The same again: ")?;
     if first == second {
         return Ok(first);
@@ -30,7 +44,7 @@ pub(super) fn new_passphrase(file: Option<&Path>) -> Result<Passphrase, Ended> {
 fn prompt(words: &str) -> Result<Passphrase, Ended> {
     if !std::io::stdin().is_terminal() {
         return Err(Ended::Mistakes(anyhow::anyhow!(
-            "there is no terminal to ask for the passphrase; give --passphrase-file FILE"
+            "there is no terminal to ask for the passphrase; give --passphrase-file FILE (for the root: --root-passphrase-file FILE)"
         )));
     }
     Ok(Passphrase::new(rpassword::prompt_password(words)?)?)

@@ -6,32 +6,12 @@ use valise_proto::enrolment::{
     BUNDLE_PEM_LABEL, REQUEST_PEM_LABEL, SignedEnrolmentBundle, SignedEnrolmentRequest, TRUST_PEM_LABEL,
     Trust,
 };
-use valise_proto::id::{BrokerName, Role, TrustDomain};
-use valise_proto::label::PolicyId;
+use valise_proto::id::{BrokerName, Role};
 
 use super::enrol::PEM_BYTES_MAX;
-use super::{Common, Ended, Outcome, ValidityArgs, ask, now, render};
-use crate::authority::{self, Authority, Founding, TLS_KEY_FILE, Validity};
+use super::{Common, Ended, Outcome, ValidityArgs, now, render};
+use crate::authority::{Authority, TLS_KEY_FILE, Validity};
 use crate::files::{self, PLAIN_FILE};
-use crate::folder::Folder;
-
-pub(super) fn init(common: &Common, trust_domain: TrustDomain, policy: PolicyId) -> Outcome {
-    let dir = common.dir()?;
-    // Before anybody thinks of a passphrase.
-    authority::check_vacant(&Folder::new(dir))?;
-    let passphrase = ask::new_passphrase(common.passphrase_file.as_deref())?;
-    let authority = Authority::init(dir, &Founding { trust_domain, policy }, &passphrase, now())?;
-    let view = authority.register().authority()?;
-    if common.json {
-        return render::json(&view);
-    }
-    say!("Authority of {} founded in {}", view.trust_domain, dir.display())?;
-    tell!("{}", render::authority(&view))?;
-    say!("")?;
-    say!("Keep a copy of the folder and, elsewhere, of the passphrase: without either the exchange ends.")?;
-    say!("Next: valise-ca broker issue NAME --dir {} --endpoint HOST:PORT --out DIR", dir.display())?;
-    Ok(())
-}
 
 /// Where a broker's kit goes and how long it counts.
 pub(super) struct Kit<'a> {

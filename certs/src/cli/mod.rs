@@ -17,6 +17,7 @@ macro_rules! tell {
 
 mod ask;
 mod audit;
+mod authority;
 mod care;
 mod commands;
 mod enrol;
@@ -31,8 +32,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use valise_proto::id::{AgencyId, BrokerName, Role, Timestamp, TrustDomain};
-use valise_proto::label::PolicyId;
+use valise_proto::id::{AgencyId, BrokerName, Role, Timestamp};
 
 use crate::authority::{Authority, Validity};
 use crate::member;
@@ -74,14 +74,10 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Found an authority in a new or empty folder
-    Init {
-        /// The exchange, such as exchange.example
-        #[arg(long, value_name = "DOMAIN")]
-        trust_domain: TrustDomain,
-        /// The policy that gives its labels and clearances their meaning
-        #[arg(long, value_name = "POLICY")]
-        policy: PolicyId,
-    },
+    ///
+    /// Root, issuing authority and directory key each get a file of their own. The root is needed only to make, renew and
+    /// revoke issuing authorities; give it a folder on another medium.
+    Init(Box<authority::InitArgs>),
     /// Issue brokers and say where they listen
     #[command(subcommand)]
     Broker(BrokerCommand),
@@ -146,6 +142,9 @@ enum Command {
     /// Change what agencies may see
     #[command(subcommand)]
     Clearance(ClearanceCommand),
+    /// Look after the issuing authority and the root's revocation list
+    #[command(subcommand)]
+    Issuing(authority::IssuingCommand),
     /// Check and print the journal of what was done
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -315,7 +314,7 @@ fn sentence(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> Outcome {
     let Cli { common, command } = cli;
     match command {
-        Command::Init { trust_domain, policy } => commands::init(&common, trust_domain, policy),
+        Command::Init(args) => authority::init(&common, *args),
         Command::Broker(BrokerCommand::Issue { name, endpoints, out, replace, leaf }) => {
             let kit = commands::Kit { out: &out, replace, validity: leaf.validity() };
             commands::issue_broker(&common, &name, endpoints, &kit)
@@ -338,6 +337,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
             enrol::set_clearance(&common, &agency, clearance)
         }
+        Command::Issuing(command) => authority::issuing(&common, command),
         Command::Audit(command) => audit::run(&common, command),
         Command::Passphrase(care::PassphraseCommand::Change(args)) => care::change_passphrase(&common, &args),
         Command::Backup(args) => care::back_up(&common, &args),

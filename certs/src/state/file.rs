@@ -12,6 +12,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -22,8 +23,6 @@ use super::State;
 use super::record::Hex;
 use crate::files::{self, FileError, SECRET_FILE};
 
-/// The format written and read.
-const FORMAT: u64 = 2;
 /// Longest state file: some 20 years of a full directory.
 const STATE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -34,12 +33,14 @@ pub enum StateError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Of a version this tool does not know.
-    #[error("{path} is of format {got}; this valise-ca knows format {FORMAT}: use the valise-ca that wrote it", path = path.display())]
+    #[error("{path} is of format {got}; this valise-ca knows format {known}: use the valise-ca that wrote it", path = path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// Its format.
         got: u64,
+        /// The format that is read.
+        known: u64,
     },
     /// Not a state file.
     #[error("{path} cannot be read: {problem}; restore it from a backup", path = path.display())]
@@ -93,54 +94,81 @@ struct SignatureRecord {
     value: Hex,
 }
 
+/// What is kept in a file that its own key signs.
+pub(crate) trait Kept: Serialize + DeserializeOwned {
+    /// Type of what is signed, one of [`context`].
+    const CONTEXT: &str;
+    /// The format written and read.
+    const FORMAT: u64;
+
+    /// The key that signs it.
+    fn key(&self) -> &VerifyingKey;
+}
+
+impl Kept for State {
+    const CONTEXT: &str = context::AUTHORITY_STATE;
+    const FORMAT: u64 = 2;
+
+    fn key(&self) -> &VerifyingKey {
+        &self.directory_key.0
+    }
+}
+
 /// Puts the state on stable storage in place of what was there.
-pub(crate) fn save(path: &Path, state: &State, key: &SigningKey) -> Result<(), StateError> {
+pub(crate) fn save<T: Kept>(path: &Path, state: &T, key: &SigningKey) -> Result<(), StateError> {
     Ok(files::replace(path, &encode(path, state, key)?, SECRET_FILE)?)
 }
 
 /// The bytes of the file.
-pub(crate) fn encode(path: &Path, state: &State, key: &SigningKey) -> Result<Vec<u8>, StateError> {
+pub(crate) fn encode<T: Kept>(path: &Path, state: &T, key: &SigningKey) -> Result<Vec<u8>, StateError> {
     let unwritable = |error: serde_json::Error| StateError::Unreadable {
         path: path.to_owned(),
         problem: error.to_string(),
     };
     // Indented as what stands inside another object: people read this file. No string of JSON holds a line's end.
     let text = serde_json::to_string_pretty(state).map_err(unwritable)?.replace('\n', "\n  ");
-    let Signature { key_id, value } = key.sign(context::AUTHORITY_STATE, text.as_bytes());
+    let Signature { key_id, value } = key.sign(T::CONTEXT, text.as_bytes());
     let signature = SignatureRecord { key_id, value: Hex(value.to_vec()) };
     let state = RawValue::from_string(text).map_err(unwritable)?;
-    let mut file =
-        serde_json::to_vec_pretty(&File { format: FORMAT, signature, state }).map_err(unwritable)?;
+    let file = File { format: T::FORMAT, signature, state };
+    let mut file = serde_json::to_vec_pretty(&file).map_err(unwritable)?;
     file.push(b'\n');
     Ok(file)
 }
 
 /// Reads a state that is signed with `key`, or, where none is known yet, with the key that it names itself: that
 /// shows damage, not malice.
-pub(crate) fn load(path: &Path, key: Option<&VerifyingKey>) -> Result<State, StateError> {
-    let bytes = files::read(path, STATE_BYTES_MAX)?;
+pub(crate) fn load<T: Kept>(path: &Path, key: Option<&VerifyingKey>) -> Result<T, StateError> {
+    decode(path, &files::read(path, STATE_BYTES_MAX)?, key)
+}
+
+/// Reads the bytes of a file, which errors name as `path`.
+pub(crate) fn decode<T: Kept>(
+    path: &Path,
+    bytes: &[u8],
+    key: Option<&VerifyingKey>,
+) -> Result<T, StateError> {
     let unreadable = |error: serde_json::Error| StateError::Unreadable {
         path: path.to_owned(),
         problem: error.to_string(),
     };
-    let head: Form = serde_json::from_slice(&bytes).map_err(unreadable)?;
-    if head.format != FORMAT {
-        return Err(StateError::Format { path: path.to_owned(), got: head.format });
+    let form: Form = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if form.format != T::FORMAT {
+        return Err(StateError::Format { path: path.to_owned(), got: form.format, known: T::FORMAT });
     }
-    let file: File = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let file: File = serde_json::from_slice(bytes).map_err(unreadable)?;
     let text = file.state.get();
     let altered = || StateError::Altered(path.to_owned());
     let value = file.signature.value.0.try_into().map_err(|_| altered())?;
     let signature = Signature { key_id: file.signature.key_id, value };
-    let verify = |key: &VerifyingKey| {
-        key.verify(context::AUTHORITY_STATE, text.as_bytes(), &signature).map_err(|_| altered())
-    };
+    let verify =
+        |key: &VerifyingKey| key.verify(T::CONTEXT, text.as_bytes(), &signature).map_err(|_| altered());
     if let Some(key) = key {
         // Before the content is looked at.
         verify(key)?;
     }
-    let state: State = serde_json::from_str(text).map_err(unreadable)?;
-    verify(&state.directory_key.0)?;
+    let state: T = serde_json::from_str(text).map_err(unreadable)?;
+    verify(state.key())?;
     Ok(state)
 }
 
@@ -152,7 +180,7 @@ mod tests {
     use super::*;
     use crate::journal::{Action, Deed, Head};
     use crate::randomness;
-    use crate::state::Stored;
+    use crate::state::{RootList, Stored};
 
     struct Case {
         _temp: tempfile::TempDir,
@@ -174,6 +202,12 @@ mod tests {
                 root_key: Stored(key.verifying_key()),
                 directory_key: Stored(key.verifying_key()),
                 delegation: Hex(vec![3]),
+                root_list: RootList {
+                    der: Hex(vec![4]),
+                    number: 1,
+                    this_update: Timestamp::from_millis(1),
+                    next_update: Timestamp::from_millis(2),
+                },
                 journal: Head::after(None, &deed, Vec::new()).unwrap(),
                 root_certificate: Hex(vec![1]),
                 issuing_certificate: Hex(vec![2]),
@@ -198,7 +232,7 @@ mod tests {
 
         fn refused(&self, sentence: &str) {
             for key in [None, Some(&self.key.verifying_key())] {
-                let error = load(&self.path, key).unwrap_err().to_string();
+                let error = load::<State>(&self.path, key).unwrap_err().to_string();
                 assert!(error.contains(sentence), "expected `{sentence}` in: {error}");
                 assert!(error.contains("state.json"), "the file is not named: {error}");
             }
@@ -208,7 +242,7 @@ mod tests {
     #[test]
     fn a_state_comes_back_as_it_was_written() {
         let case = Case::new();
-        let read = load(&case.path, Some(&case.key.verifying_key())).unwrap();
+        let read: State = load(&case.path, Some(&case.key.verifying_key())).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", case.state));
     }
 
@@ -225,7 +259,7 @@ mod tests {
         let other = SigningKey::generate(&mut randomness());
         let forged = State { directory_key: Stored(other.verifying_key()), ..case.state.clone() };
         save(&case.path, &forged, &other).unwrap();
-        let error = load(&case.path, Some(&case.key.verifying_key())).unwrap_err();
+        let error = load::<State>(&case.path, Some(&case.key.verifying_key())).unwrap_err();
         assert!(matches!(error, StateError::Altered(_)), "{error}");
     }
 

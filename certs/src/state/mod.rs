@@ -18,7 +18,7 @@ use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Tim
 use valise_proto::label::PolicyId;
 
 pub use file::StateError;
-pub(crate) use file::{encode, load, save};
+pub(crate) use file::{Kept, encode, load, save};
 pub(crate) use listing::{is_sealed_to, is_verified_with};
 pub use record::Standing;
 pub(crate) use record::{
@@ -163,7 +163,9 @@ pub(crate) struct State {
     pub(crate) issuing_certificate: Hex,
     /// Of the last directory signed.
     pub(crate) directory_version: u64,
-    /// Of the last revocation lists signed; root and issuing authority count together.
+    /// The root's revocation list, which lasts from one ceremony to the next.
+    pub(crate) root_list: RootList,
+    /// Of the last revocation list of the issuing authority.
     pub(crate) crl_number: u64,
     /// What was published last; bundles, which carry a directory too, do not count.
     #[serde(default)]
@@ -174,6 +176,17 @@ pub(crate) struct State {
     pub(crate) certificates: BTreeMap<Serial, CertificateRecord>,
     /// Keys of revoked members, which nobody may bring again.
     pub(crate) retired_keys: BTreeSet<KeyId>,
+}
+
+/// The root's list of issuing authorities that were revoked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RootList {
+    /// DER.
+    pub(crate) der: Hex,
+    pub(crate) number: u64,
+    pub(crate) this_update: Timestamp,
+    pub(crate) next_update: Timestamp,
 }
 
 /// Who has a key already.

@@ -25,10 +25,10 @@ pub(super) struct Office {
 impl Office {
     /// Founds the authority below `folder` and issues the broker's keys and certificate into `broker`.
     pub(super) fn found(folder: &Path, broker: &Path) -> Result<Self, NetworkError> {
-        let founding = Founding {
-            trust_domain: TRUST_DOMAIN.parse().map_err(NetworkError::value)?,
-            policy: POLICY.parse().map_err(NetworkError::value)?,
-        };
+        let founding = Founding::new(
+            TRUST_DOMAIN.parse().map_err(NetworkError::value)?,
+            POLICY.parse().map_err(NetworkError::value)?,
+        );
         let dir = folder.join("ca");
         let authority = Authority::init(&dir, &founding, &passphrase()?, now());
         let mut authority = authority.map_err(NetworkError::authority)?;

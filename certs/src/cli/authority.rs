@@ -1,0 +1,207 @@
+//! Commands about the authority itself: its founding and its root.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use valise_proto::id::TrustDomain;
+use valise_proto::label::{AtMost, Ceiling, PolicyId};
+
+use super::{Common, Ended, Outcome, ask, days, now, render};
+use crate::authority::{self, Authority, Founding};
+use crate::folder::Folder;
+use crate::passphrase::Passphrase;
+use crate::profile::{Classes, Draft};
+use crate::root::RootPlace;
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The exchange, such as exchange.example
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: TrustDomain,
+    /// The policy that gives its labels and clearances their meaning
+    #[arg(long, value_name = "POLICY")]
+    policy: PolicyId,
+    #[command(flatten)]
+    ceiling: CeilingArgs,
+    #[command(flatten)]
+    root: RootArgs,
+    #[command(flatten)]
+    list: RootListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IssuingCommand {
+    /// Sign a new revocation list of the root, before the last one runs out; needs the root
+    Crl {
+        #[command(flatten)]
+        root: RootArgs,
+        #[command(flatten)]
+        list: RootListArgs,
+    },
+}
+
+/// Where the root lies and what opens it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RootArgs {
+    /// The root's folder, which may lie on another medium; otherwise `root` in the authority's folder
+    #[arg(long, value_name = "DIR")]
+    root_dir: Option<PathBuf>,
+    /// Read the root's passphrase from the one line of this file (mode 0600) instead of asking for it; without
+    /// --root-dir and this, the root has the authority's passphrase
+    #[arg(long, value_name = "FILE")]
+    root_passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RootListArgs {
+    /// Days until the root's revocation list runs out: until the next time the root is fetched, and some to spare
+    #[arg(long, value_name = "DAYS", default_value_t = 396, value_parser = clap::value_parser!(u64).range(1..=1826))]
+    root_crl_days: u64,
+}
+
+impl RootListArgs {
+    pub(super) fn lifetime(&self) -> std::time::Duration {
+        days(self.root_crl_days)
+    }
+}
+
+/// The most an authority may grant; what is not given is not bounded.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CeilingArgs {
+    /// A State or organisation whose agencies it may enrol; may be given several times
+    #[arg(long = "ceiling-state", value_name = "STATE", value_delimiter = ',')]
+    states: Vec<String>,
+    /// The classification it may grant at most, such as SECRET, or exactly those of a list
+    #[arg(long = "ceiling-clearance", value_name = "CLASSES")]
+    clearance: Option<String>,
+    /// A compartment it may grant, or NONE; may be given several times
+    #[arg(long = "ceiling-compartment", value_name = "NAME", value_delimiter = ',')]
+    compartments: Vec<String>,
+    /// An affiliation it may grant beside an agency's State, or NONE; may be given several times
+    #[arg(long = "ceiling-affiliation", value_name = "NAME", value_delimiter = ',')]
+    affiliations: Vec<String>,
+}
+
+impl CeilingArgs {
+    /// The ceiling; all mistakes are told at once.
+    pub(super) fn ceiling(&self) -> Result<Ceiling, Ended> {
+        let mut mistakes = Vec::new();
+        let unlimited = Ceiling::unlimited();
+        let classifications = match &self.clearance {
+            None => unlimited.classifications,
+            Some(text) => {
+                let draft = Draft { clearance: Some(Classes::from_option(text)), ..Draft::default() };
+                let built = draft.build().map_err(|error| mistakes.push(error.to_string()));
+                built.map(|profile| profile.clearance.classes).unwrap_or_default()
+            }
+        };
+        let ceiling = Ceiling {
+            states: at_most("--ceiling-state", &self.states, &mut mistakes),
+            classifications,
+            compartments: at_most("--ceiling-compartment", &self.compartments, &mut mistakes),
+            affiliations: at_most("--ceiling-affiliation", &self.affiliations, &mut mistakes),
+        };
+        if mistakes.is_empty() {
+            return Ok(ceiling);
+        }
+        Err(Ended::Mistakes(anyhow::anyhow!("the ceiling has mistakes:\n  {}", mistakes.join("\n  "))))
+    }
+}
+
+fn at_most<T: FromStr<Err: Display> + Ord>(
+    option: &str,
+    names: &[String],
+    mistakes: &mut Vec<String>,
+) -> AtMost<T> {
+    if names.is_empty() {
+        return AtMost::Any;
+    }
+    let mut allowed = BTreeSet::new();
+    for name in names.iter().filter(|name| *name != "NONE") {
+        match name.parse() {
+            Ok(name) => drop(allowed.insert(name)),
+            Err(error) => mistakes.push(format!("{option}: {error}")),
+        }
+    }
+    if !allowed.is_empty() && names.iter().any(|name| name == "NONE") {
+        mistakes.push(format!("{option}: NONE, and names beside it"));
+    }
+    AtMost::Only(allowed)
+}
+
+impl RootArgs {
+    fn dir(&self, common: &Common) -> Result<PathBuf, Ended> {
+        let below = || Ok(Folder::new(common.dir()?).default_root());
+        self.root_dir.clone().map_or_else(below, Ok)
+    }
+
+    /// The root of an authority that is there; its passphrase is asked for. `authority` is the authority's.
+    pub(super) fn place(&self, common: &Common, authority: &Passphrase) -> Result<RootPlace, Ended> {
+        let passphrase = match (&self.root_passphrase_file, &self.root_dir) {
+            (Some(file), _) => ask::passphrase(Some(file))?,
+            (None, None) => authority.clone(),
+            (None, Some(_)) => ask::root_passphrase()?,
+        };
+        Ok(RootPlace { dir: self.dir(common)?, passphrase })
+    }
+
+    fn new_place(&self, common: &Common, authority: &Passphrase) -> Result<RootPlace, Ended> {
+        let passphrase = match (&self.root_passphrase_file, &self.root_dir) {
+            (Some(file), _) => ask::passphrase(Some(file))?,
+            (None, None) => authority.clone(),
+            (None, Some(_)) => ask::new_root_passphrase()?,
+        };
+        Ok(RootPlace { dir: self.dir(common)?, passphrase })
+    }
+}
+
+pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
+    let InitArgs { trust_domain, policy, ceiling, root, list } = args;
+    let dir = common.dir()?;
+    // Before anybody thinks of a passphrase.
+    authority::check_vacant(&Folder::new(dir), &root.dir(common)?)?;
+    let ceiling = ceiling.ceiling()?;
+    let passphrase = ask::new_passphrase(common.passphrase_file.as_deref())?;
+    let place = root.new_place(common, &passphrase)?;
+    let founding = Founding { trust_domain, policy, ceiling, root_list: list.lifetime() };
+    let authority = Authority::init_with_root(dir, &place, &founding, &passphrase, now())?;
+    let view = authority.register().authority()?;
+    if common.json {
+        return render::json(&view);
+    }
+    say!("Authority of {} founded in {}", view.trust_domain, dir.display())?;
+    tell!("{}", render::authority(&view))?;
+    say!("")?;
+    say!("The root lies in {}: keep it apart from the rest, on a medium of its own.", place.dir.display())?;
+    say!(
+        "Keep a copy of both folders and, elsewhere, of the passphrases: without either the exchange ends."
+    )?;
+    say!("Next: valise-ca broker issue NAME --dir {} --endpoint HOST:PORT --out DIR", dir.display())
+}
+
+pub(super) fn issuing(common: &Common, command: IssuingCommand) -> Outcome {
+    match command {
+        IssuingCommand::Crl { root, list } => {
+            let (mut authority, place) = with_root(common, &root)?;
+            let next_update = authority.renew_root_list(&place, list.lifetime(), now())?;
+            if common.json {
+                return render::json(&serde_json::json!({ "root_list_next_update": next_update }));
+            }
+            say!(
+                "The root's revocation list counts until {next_update}. The root can go back into its safe."
+            )?;
+            super::commands::from_next_publication(common)
+        }
+    }
+}
+
+/// Opens the authority, and finds out what opens its root.
+fn with_root(common: &Common, root: &RootArgs) -> Result<(Authority, RootPlace), Ended> {
+    common.register()?;
+    let passphrase = ask::passphrase(common.passphrase_file.as_deref())?;
+    let place = root.place(common, &passphrase)?;
+    Ok((common.open_with(&passphrase)?, place))
+}
