@@ -5,7 +5,7 @@
 //! the identity it names, and is not served once it has expired. They are public data: what an agency does with one is
 //! worth nothing without the private key, which never left it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use valise_proto::crypto::sha256;
 use valise_proto::id::{AgencyId, Digest, Timestamp};
 use valise_proto::renewal::RenewalRequest;
-use valise_transport::{Anchors, Usage};
+use valise_transport::{Anchors, CertificateError, Usage};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -33,6 +33,8 @@ const BACKDATED_MAX: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Default)]
 pub struct Certificates {
     newest: HashMap<AgencyId, Published>,
+    /// SHA-256 of the file, where each leaf of it verified: then it need not be read again for its own sake.
+    settled: Option<Digest>,
 }
 
 /// A chain that verified when it was read.
@@ -59,23 +61,34 @@ struct Parsed {
 }
 
 impl Certificates {
-    /// Reads the published file. Where there is none, an older authority published, and there are no certificates.
+    /// Reads the published file. Where there is none, an older authority published, and there are no certificates. `None`
+    /// where it is the one that `held` was read from and nothing can have changed: there are thousands of signatures in it.
     ///
     /// # Errors
     /// [`FileProblem`] where it is no list of certificates. One in it that does not verify is left out.
-    pub(super) fn load(config: &Config, anchors: &Anchors, now: Timestamp) -> Result<Self, FileProblem> {
+    pub(super) fn load(
+        config: &Config,
+        anchors: &Anchors,
+        now: Timestamp,
+        held: Option<&Self>,
+    ) -> Result<Option<Self>, FileProblem> {
         let path = config.published_certificates();
         let text = match folder::read(&path, PEM_BYTES_MAX) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Self::default())),
             Err(error) => {
                 return Err(read_problem(&path, error, "publish it and copy it here: valise-ca publish"));
             }
         };
-        Self::parse(&text, anchors, now).map_err(|problem| FileProblem::Certificates { path, problem })
+        let digest = sha256(&[&text]);
+        if held.and_then(|held| held.settled) == Some(digest) {
+            return Ok(None);
+        }
+        let read = Self::parse(&text, digest, anchors, now);
+        read.map(Some).map_err(|problem| FileProblem::Certificates { path, problem })
     }
 
-    fn parse(text: &[u8], anchors: &Anchors, now: Timestamp) -> Result<Self, String> {
+    fn parse(text: &[u8], digest: Digest, anchors: &Anchors, now: Timestamp) -> Result<Self, String> {
         let blocks = pem::parse_many(text).map_err(|error| error.to_string())?;
         let (mut issuers, mut leaves) = (Vec::new(), Vec::new());
         for (index, block) in blocks.into_iter().enumerate() {
@@ -107,6 +120,8 @@ impl Certificates {
         if let Some(first) = left_out.first() {
             let count = left_out.len();
             tracing::warn!(count, first, "published certificates that no node would accept are not served");
+        } else {
+            certificates.settled = Some(digest);
         }
         Ok(certificates)
     }
@@ -125,6 +140,26 @@ impl Certificates {
     pub(super) fn chain(&self, agency: &AgencyId, now: Timestamp) -> Vec<Bytes> {
         let counts = |published: &&Published| now <= published.not_after;
         self.newest.get(agency).filter(counts).map(|published| published.chain.clone()).unwrap_or_default()
+    }
+
+    /// Whether lists that are about to come into force bear the signatures of the authorities whose certificates are
+    /// served. Nothing else would show it before an agency is shut out.
+    ///
+    /// # Errors
+    /// A sentence with the first that does not.
+    pub(super) fn check_lists(&self, anchors: &Anchors, now: Timestamp) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        for (agency, Published { chain, .. }) in &self.newest {
+            if !seen.insert(chain.get(1)) {
+                continue;
+            }
+            let ders: Vec<CertificateDer<'_>> =
+                chain.iter().map(|der| CertificateDer::from(&der[..])).collect();
+            if let Err(error @ CertificateError::Invalid(_)) = anchors.verify(&ders, Usage::Client, now) {
+                return Err(format!("tried on the certificate of {agency}: {error}"));
+            }
+        }
+        Ok(())
     }
 
     /// How many agencies have one.

@@ -247,7 +247,9 @@ impl NodeFiles {
             return Err(FilesError { problems });
         }
         let mut warnings = Vec::new();
-        let certificates = keep(Certificates::load(config, &anchors, now), &mut warnings).unwrap_or_default();
+        let certificates = keep(Certificates::load(config, &anchors, now, None), &mut warnings)
+            .flatten()
+            .unwrap_or_default();
         Ok(Self { credentials, receipt_key, trust, directory, crls, anchors, certificates, warnings })
     }
 

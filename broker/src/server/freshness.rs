@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -144,15 +145,31 @@ pub(super) fn of_shared(shared: &Shared, now: Timestamp) -> Vec<Freshness> {
     of(&shared.config, &in_force.credentials, &shared.policy().directory, anchors.revocations(), now)
 }
 
+/// How often the log may have something to be told, at most.
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// Tells the log until the broker stops.
+pub(super) async fn watch(shared: Arc<Shared>) {
+    let mut warner = Warner::default();
+    let interval = shared.config.reload_interval.min(LOOK_INTERVAL_MAX);
+    loop {
+        warner.look(&shared);
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
 /// Tells the log, each thing once.
 #[derive(Debug, Default)]
-pub(super) struct Warner {
+struct Warner {
     /// The stage last told of each thing, by its name and the time it was issued.
     told: HashMap<(String, Timestamp), Stage>,
 }
 
 impl Warner {
-    pub(super) fn look(&mut self, shared: &Shared) {
+    fn look(&mut self, shared: &Shared) {
         let now = now();
         for (thing, stage) in self.due(of_shared(shared, now), now) {
             tell(&thing, stage, now);

@@ -307,6 +307,7 @@ impl Broker {
         let driver = tokio::spawn(driver.run(inputs_receiver, queued_receiver));
         shared.tasks.spawn(session::accept_all(server, Arc::clone(&shared)));
         shared.tasks.spawn(reload::watch(Arc::clone(&shared)));
+        shared.tasks.spawn(freshness::watch(Arc::clone(&shared)));
         shared.tasks.spawn(status::serve(status, Arc::clone(&shared)));
         tracing::info!(identity = %shared.identity, listen = %local_addr, "the broker is running");
         Ok(Self { shared, committer, driver })

@@ -18,7 +18,6 @@ use valise_transport::{Anchors, CertificateError, Credentials, Usage};
 use super::certificates::Certificates;
 use super::driver::Input;
 use super::files::{self, FileProblem, FilesError};
-use super::freshness::Warner;
 use super::{InForce, Shared, held, now};
 use crate::config::Config;
 
@@ -30,9 +29,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     // Nothing has been seen yet: what changed since the start is found by the first look.
     let mut seen: Option<Prints> = None;
     let mut refused = false;
-    let mut warner = Warner::default();
     loop {
-        warner.look(&shared);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(shared.config.reload_interval) => {}
@@ -118,8 +115,11 @@ fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
     }
     let held = shared.transport.anchors();
     let anchors = newer.crls.as_ref().map_or(&*held, |(_, anchors)| anchors);
-    match Certificates::load(config, anchors, now) {
-        Ok(certificates) => {
+    // Newer lists may revoke what was in order.
+    let unchanged = newer.crls.is_none().then_some(&*in_force.certificates);
+    match Certificates::load(config, anchors, now, unchanged) {
+        Ok(None) => {}
+        Ok(Some(certificates)) => {
             shared.spool.settle(|request| certificates.grants(request, &in_force.certificates));
             newer.certificates = Some(Arc::new(certificates));
         }
@@ -156,6 +156,8 @@ fn load_crls(
         return Ok(None);
     }
     held::check_newer(config, shared.transport.anchors().revocations(), anchors.revocations(), now)?;
+    let forged = |problem| FileProblem::Crls { path: config.crls(), problem };
+    in_force.certificates.check_lists(&anchors, now).map_err(forged)?;
     let mut last = None;
     for chain in chains.into_iter().flatten() {
         match chain.verify(&anchors, Usage::Server, now) {

@@ -94,6 +94,28 @@ async fn g12_the_number_of_a_revocation_list_rises_for_each_issuer_by_itself() {
     broker.stop().await;
 }
 
+/// Whoever can write to the folder but has no key of the authority must not have a list held that no true one follows.
+#[tokio::test]
+async fn g12_a_list_in_the_name_of_another_issuer_than_the_brokers_own_is_refused_too() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
+    let authorities = Authorities::below(&office);
+    let kenya = issued(&office, &authorities.new, "ken/ncb", 700);
+    authorities.publish_lists(&office, (1, &[]), (1, &[]));
+    office.write(&office.config.published_certificates(), kenya.chain.as_bytes());
+    let broker = office.start().await;
+    let impostor = Authorities::below(&office);
+    let lists =
+        [office.exchange.crl(3, &[]), crl(&authorities.old, 2, &[], 2100), crl(&impostor.new, 99, &[], 2100)];
+    office.publish_crls(&lists);
+    let error = broker.reload().await.unwrap_err().to_string();
+    assert!(error.contains("crls.pem") && error.contains("ken/ncb"), "{error}");
+    let _kenya = Agency::greet(office.dial_as(&broker, &kenya).await.unwrap()).await;
+    authorities.publish_lists(&office, (2, &[]), (2, &[]));
+    broker.reload().await.unwrap();
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn g12_the_list_of_a_former_issuer_may_be_left_out_only_once_it_ran_out() {
     let office = Office::of_three();
