@@ -1,6 +1,6 @@
 //! Another passphrase, backups, and going on from one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test may stop at the first surprise
 
 mod common;
 
