@@ -141,6 +141,22 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        why: "what a simulated world does follows from its seed: not from a clock, the machine or the order of a hash",
+        covers: |file| file.starts_with("tests/sim/src/") || file.starts_with("broker/src/core/"),
+        forbidden: &[
+            "tokio",
+            "std::net",
+            "std::fs",
+            "SystemTime",
+            "Instant",
+            "getrandom",
+            "SysRng",
+            "HashMap",
+            "HashSet",
+            "RandomState",
+        ],
+    },
+    Rule {
         why: "only the transport names quinn and builds rustls configurations",
         covers: |file| !file.starts_with("proto/transport/"),
         forbidden: &["quinn", "rustls", "ClientConfig", "ServerConfig"],
@@ -204,6 +220,16 @@ fn the_binaries_begin_in_short_files() {
     }
 }
 
+const SOURCES: [&str; 7] = [
+    "proto/src",
+    "proto/transport/src",
+    "broker/src",
+    "agent/src",
+    "certs/src",
+    "tests/src",
+    "tests/sim/src",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
@@ -212,7 +238,7 @@ fn root() -> PathBuf {
 fn sources() -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
-    for folder in ["proto/src", "proto/transport/src", "broker/src", "agent/src", "certs/src", "tests/src"] {
+    for folder in SOURCES {
         for entry in WalkDir::new(root.join(folder)).sort_by_file_name() {
             let entry = entry.unwrap();
             let path = entry.path();

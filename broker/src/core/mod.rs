@@ -9,7 +9,7 @@ mod delivery;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,10 +137,10 @@ pub struct Core {
     policy: Policy,
     publication: Publication,
     limits: CoreLimits,
-    sessions: HashMap<SessionId, Session>,
-    streams: HashMap<StreamId, ReceiveStream>,
+    sessions: BTreeMap<SessionId, Session>,
+    streams: BTreeMap<StreamId, ReceiveStream>,
     /// The stream that serves each inbox: at most one.
-    serving: HashMap<(AgencyId, Precedence), StreamId>,
+    serving: BTreeMap<(AgencyId, Precedence), StreamId>,
     effects: VecDeque<Effect>,
     next_sweep: Timestamp,
 }
@@ -153,9 +153,9 @@ impl Core {
             policy,
             publication,
             limits,
-            sessions: HashMap::new(),
-            streams: HashMap::new(),
-            serving: HashMap::new(),
+            sessions: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            serving: BTreeMap::new(),
             effects: VecDeque::new(),
             next_sweep: now,
         }
