@@ -282,8 +282,8 @@ impl Twin for Option<Mrz> {
             return Ok(None);
         }
         let fault = |faults: Vec<crate::notice::MrzFault>| {
-            let faults: Vec<_> = faults.iter().map(|fault| format!("line {:?}", fault.line())).collect();
-            WireError::field(field, format!("not a machine-readable zone: {}", faults.join(", ")))
+            let places: Vec<_> = faults.iter().map(crate::notice::MrzFault::place).collect();
+            WireError::field(field, format!("not a machine-readable zone: {}", places.join("; ")))
         };
         Mrz::new(message).map(Some).map_err(fault)
     }

@@ -89,6 +89,24 @@ pub enum MrzFault {
 }
 
 impl MrzFault {
+    /// What is wrong and where, without any character of the zone: for where personal data may not go.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Shape { lines, .. } => format!("{lines} lines of no format"),
+            Self::Character { line, position } => {
+                format!("line {line}, position {position}: no such character")
+            }
+            Self::Form { field, line, position, .. } => format!("line {line}, position {position}: {field}"),
+            Self::Date { field, line, position } => {
+                format!("line {line}, position {position}: {field} is no date")
+            }
+            Self::CheckDigit { field, line, position, .. } => {
+                format!("line {line}, position {position}: check digit of the {field}")
+            }
+        }
+    }
+
     /// The line it is on, from 1; `None` where it is of the whole.
     #[must_use]
     pub fn line(&self) -> Option<usize> {

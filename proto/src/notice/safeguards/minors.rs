@@ -1,6 +1,6 @@
 //! Whoever is, or may be, under 18 at the event.
 
-use super::{MINOR_REVIEW_MAX, Safeguard, onward_label, review_by_default};
+use super::{MINOR_REVIEW_MAX, Safeguard, label_of, not_onward, review_by_default};
 use crate::notice::local_time::LocalTime;
 use crate::notice::part::{Content, LocalId};
 use crate::notice::person::{Person, PersonRole};
@@ -92,7 +92,8 @@ fn not_shared_onward(check: &mut Check<'_>, index: usize, id: Option<&LocalId>) 
     for (at, slot) in written.parts.0.iter().enumerate() {
         let about = slot.content.as_ref().and_then(Content::about);
         let concerns = at == index || (id.is_some() && about == id);
-        let Some((label, mended)) = onward_label(check, at).filter(|_| concerns) else { continue };
+        let Some(label) = label_of(written, slot).filter(|_| concerns) else { continue };
+        let Some(mended) = not_onward(label) else { continue };
         let rule =
             format!("content about someone who is, or may be, under 18 is not shared onward: write {mended}");
         check.refuse(Safeguard::Minors, &format!("parts[{at}].label"), label, &rule);

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::local_time::LocalTime;
 use super::movement::MovementEvent;
-use super::part::{Content, PartType};
+use super::part::{Content, PartType, Slot};
 use super::validate::{Check, opens_matter};
 use super::written::Written;
 use crate::id::Timestamp;
@@ -90,31 +90,27 @@ fn reviewed_in_time(check: &mut Check<'_>) {
 /// A remark may repeat what stands in the part it is about, so its label protects it no less.
 fn remarks(check: &mut Check<'_>) {
     let written = check.written;
-    let default = written.label.value();
-    let label_of = |slot: &'_ super::part::Slot| -> Option<Label> {
-        slot.label.as_ref().and_then(|label| label.as_ref().or(default)).cloned()
-    };
     for (index, slot) in written.parts.0.iter().enumerate() {
         let Some(Content::Remark(remark)) = &slot.content else { continue };
         let about = remark.about.as_ref();
         let target = written.parts.0.iter().find(|slot| slot.id().is_some() && slot.id() == about);
-        let (Some(label), Some(quoted)) = (label_of(slot), target.and_then(label_of)) else { continue };
-        let Some(joined) = Label::join([&label, &quoted]).filter(|joined| *joined != label) else { continue };
+        let quoted = target.and_then(|target| label_of(written, target));
+        let (Some(label), Some(quoted)) = (label_of(written, slot), quoted) else { continue };
+        let Some(joined) = Label::join([label, quoted]).filter(|joined| joined != label) else { continue };
         let rule = format!("it is about a part labelled {quoted}, which it may repeat: write {joined}");
         check.refuse(Safeguard::NoSilentDowngrade, &format!("parts[{index}].label"), label, &rule);
     }
 }
 
-/// The label of a part that forbids no onward sharing, and the same label once it does.
-fn onward_label(check: &Check<'_>, at: usize) -> Option<(Label, Label)> {
-    let slot = check.written.parts.0.get(at)?;
-    let label = slot.label.as_ref()?.as_ref().or(check.written.label.value())?;
-    if label.handling.contains(&Handling::NoOnwardSharing) {
-        return None;
-    }
+/// The label of a part, its own or the default one; `None` where neither could be read.
+fn label_of<'a>(written: &'a Written, slot: &'a Slot) -> Option<&'a Label> {
+    slot.label.as_ref()?.as_ref().or(written.label.value())
+}
+
+/// The label with onward sharing forbidden; `None` where it forbids it as it is.
+fn not_onward(label: &Label) -> Option<Label> {
     let mut mended = label.clone();
-    mended.handling.insert(Handling::NoOnwardSharing);
-    Some((label.clone(), mended))
+    mended.handling.insert(Handling::NoOnwardSharing).then_some(mended)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Persons who are protected from a State, and the State whose national is held.
 
-use super::{Safeguard, onward_label};
+use super::{Safeguard, not_onward};
 use crate::id::State;
+use crate::label::{Affiliation, Label};
 use crate::notice::Notice;
 use crate::notice::custody::CustodyStatus;
 use crate::notice::document::DocumentKind;
@@ -20,6 +21,7 @@ pub(super) fn check(check: &mut Check<'_>) {
         return;
     }
     told_another_way(check, &protective);
+    released_to(check, &protective);
     passed_on(check, &protective);
     deported_there(check, &protective);
 }
@@ -39,18 +41,42 @@ fn told_another_way(check: &mut Check<'_>, protective: &[&Omission]) {
     }
 }
 
-/// Nobody who is told may pass it on, since it could reach the State that way. The default label is told of once.
+/// The labels of the parts that could be read, with their paths. The default label is there once.
+fn labels(written: &Written) -> Vec<(String, &Label)> {
+    let parts = written.parts.0.iter();
+    let by_default = parts.clone().any(|slot| slot.label == Some(None));
+    let default = written.label.value().filter(|_| by_default).map(|label| ("label".to_owned(), label));
+    let own = parts.enumerate().filter_map(|(at, slot)| {
+        let label = slot.label.as_ref()?.as_ref()?;
+        Some((format!("parts[{at}].label"), label))
+    });
+    default.into_iter().chain(own).collect()
+}
+
+/// No label says that its part may be released to the State.
+fn released_to(check: &mut Check<'_>, protective: &[&Omission]) {
+    for (path, label) in labels(check.written) {
+        for omission in protective {
+            let state = omission.state.state();
+            if !label.releasable_to.contains(&Affiliation::from(state)) {
+                continue;
+            }
+            let rule = format!(
+                "{state} is left out for {}, and this label says that the content may be released to it: take it \
+                 off REL TO",
+                omission.reason
+            );
+            check.refuse(Safeguard::NonRefoulement, &path, label, &rule);
+        }
+    }
+}
+
+/// Nobody who is told may pass it on, since it could reach the State that way.
 fn passed_on(check: &mut Check<'_>, protective: &[&Omission]) {
     let states: Vec<_> = protective.iter().map(|omission| omission.state.to_string()).collect();
     let states = states.join(", ");
-    let mut default_told = false;
-    for (at, slot) in check.written.parts.0.iter().enumerate() {
-        let Some((label, mended)) = onward_label(check, at) else { continue };
-        let by_default = slot.label == Some(None);
-        if by_default && std::mem::replace(&mut default_told, true) {
-            continue;
-        }
-        let path = if by_default { "label".to_owned() } else { format!("parts[{at}].label") };
+    for (path, label) in labels(check.written) {
+        let Some(mended) = not_onward(label) else { continue };
         let rule =
             format!("persons are protected from {states}: nobody may share this onward; write {mended}");
         check.refuse(Safeguard::NonRefoulement, &path, label, &rule);

@@ -294,12 +294,24 @@ fn content_kept_from_a_state_for_protection_is_not_passed_on_to_it() {
 }
 
 #[test]
+fn no_label_releases_content_to_a_state_that_persons_are_protected_from() {
+    let released = short_of(|json| {
+        json["omissions"][0]["reason"] = "HUMAN_RIGHTS".into();
+        json["parts"][3]["label"] = "SECRET//REL TO FRA, TUN".into();
+        not_onward(json, &[0, 1, 2, 3, 4, 5]);
+    });
+    assert_eq!(released, [("parts[3].label".to_owned(), Safeguard::NonRefoulement)]);
+}
+
+#[test]
 fn nobody_is_deported_to_a_state_that_they_are_protected_from() {
     let protected = |state: &'static str, status: &'static str| {
         move |json: &mut Value| {
             json["omissions"] = json!([{ "state": state, "reason": "NON_REFOULEMENT" }]);
             json["parts"][0]["status"] = status.into();
             json["parts"][0]["event_time"] = "2026-02-28T00:00:00Z".into();
+            json["parts"][3]["label"] = "SECRET".into();
+            json["parts"][4]["label"] = "SECRET".into();
             not_onward(json, &[0, 1, 2, 3, 4, 5]);
         }
     };
