@@ -147,7 +147,7 @@ impl Engine {
     }
 
     fn tell_time(&mut self, now: Timestamp) {
-        self.core.handle_directory(self.office.directory().content().expires_at);
+        self.core.handle_directory(self.office.directory().counts_until());
         self.core.handle_timeout(now);
     }
 

@@ -177,7 +177,7 @@ fn destroy_due(office: &Office, now: Timestamp) -> Result<(), NotAdopted> {
 /// Received notices are kept sealed; what only this key opens is kept under the store's key before it is destroyed.
 fn keep_what_it_opened(office: &Office, key_id: KeyId) -> Result<(), NotAdopted> {
     for notice_id in office.store().sealed_to(key_id)? {
-        match showing::open(office, &notice_id) {
+        match showing::open_to_keep(office, &notice_id) {
             Ok((_, opened)) => office.store().keep_portions(&notice_id, &opened)?,
             Err(NotShown::Store(error)) => return Err(error.into()),
             // What cannot be shown now is lost to nobody.

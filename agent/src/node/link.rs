@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::envelope::Precedence;
+use valise_proto::freshness::Urgency;
 use valise_proto::id::{BrokerName, NoticeId, Timestamp};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::WireError;
@@ -407,6 +408,7 @@ impl Call {
             .any(|list| now.since(list.this_update) > list.next_update.since(list.this_update) / 2);
         welcome.directory_version > directory.version()
             || directory.check_fresh(now).is_err()
+            || directory.urgency(now) > Urgency::Fresh
             || revocations_age
     }
 

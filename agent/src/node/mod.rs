@@ -35,6 +35,7 @@ use crate::clock::{Clock, randomness};
 use crate::config::Config;
 use crate::core::{Core, Memory, NotQueued, Outgoing, Reading};
 use crate::enrol::{EnrolError, Membership};
+use crate::folder;
 use crate::node::engine::{Engine, Input};
 use crate::node::link::Dialler;
 use crate::node::office::Office;
@@ -220,15 +221,16 @@ impl Opened {
     /// Opens the keys, the membership and the store of a data folder, which no other process may have open.
     fn new(config: Config, clock: Clock, options: Options) -> Result<Self, StartError> {
         let vault = Vault::open(&config.folder)?;
+        // Before anything is made: is this folder one that has joined?
+        Membership::open(&config.folder, &vault)?;
         let store = Store::open(&config.folder.store(), vault.store_key())?;
-        // Under the store's lock: another process may have exchanged keys and certificate in the moment before.
-        let vault_again = Vault::open(&config.folder)?;
-        drop(vault);
-        let membership = Membership::open(&config.folder, &vault_again)?;
+        // Under the store's lock: until then another process may have exchanged keys and certificate.
+        let vault = Vault::open(&config.folder)?;
+        let membership = Membership::open(&config.folder, &vault)?;
         let anchors = anchors_of(&membership.trust, &membership.crls, config.freshness_grace)?;
         let transport = Transport::new(membership.credentials.clone(), anchors, options);
         let memory = store.memory()?;
-        let office = Office::new(config, clock, (vault_again, store), membership, transport);
+        let office = Office::new(config, clock, (vault, store), membership, transport);
         Ok(Self { office, memory })
     }
 }
@@ -279,6 +281,8 @@ impl Node {
     pub async fn start(config: Config, options: NodeOptions) -> Result<NodeHandle, StartError> {
         let Opened { office, memory } = Opened::new(config, options.clock, options.transport)?;
         office.check_not_rolled_back()?;
+        // A leftover of an installation that was cut short before anything was taken from it.
+        folder::remove_folder(&office.config().folder.incoming()).map_err(EnrolError::File)?;
         let listener = api::listen(&office.config().socket)?;
         let core = Core::new(memory, office.config().outbox_max, randomness().next_u64());
         let office = Arc::new(office);

@@ -114,6 +114,13 @@ pub(super) fn check_directory(office: &Office, bytes: &Bytes) -> Result<Option<D
     }
     let directory = Directory::verify(bytes.clone(), office.trust())?;
     directory.check_may_replace(&held)?;
+    // What is held may itself have been put back by somebody: the store remembers.
+    if let Some(highest) = office.store().highest_directory()?.filter(|highest| !highest.allows(&directory)) {
+        let (held, got) = (highest.version, directory.version());
+        let error =
+            if got == held { DirectoryError::Fork(got) } else { DirectoryError::Rollback { held, got } };
+        return Err(error.into());
+    }
     let directory = directory.with_grace(office.config().freshness_grace);
     directory.check_fresh(office.now())?;
     Ok(Some(directory))

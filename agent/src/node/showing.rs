@@ -55,15 +55,24 @@ pub enum NotShown {
     Nothing,
 }
 
-/// Verifies a received notice again and opens it.
+/// A received notice, verified again, and what of it opens.
+pub type Opened = (VerifiedEnvelope, Vec<OpenedPortion>);
+
+/// Verifies a received notice again and opens it, to be shown.
 ///
 /// # Errors
 /// [`NotShown`].
-pub fn open(office: &Office, id: &NoticeId) -> Result<(VerifiedEnvelope, Vec<OpenedPortion>), NotShown> {
+pub fn open(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
+    let opened = open_to_keep(office, id)?;
+    check_originator(office, opened.0.envelope())?;
+    Ok(opened)
+}
+
+/// The same to be kept, not shown: whose word ceased to count may be reinstated.
+pub(super) fn open_to_keep(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
     let store = office.store();
     let received = store.received(id)?.ok_or(NotShown::Unknown(*id))?;
     let envelope = store.envelope(id)?.ok_or(NotShown::Unknown(*id))?;
-    check_originator(office, &envelope)?;
     // The directory of the day it arrived: its originator may have left the exchange since.
     let bytes = store.directory(received.record.directory_version)?.ok_or(NotShown::NoDirectory)?;
     let directory = Directory::verify(bytes, office.trust())?;

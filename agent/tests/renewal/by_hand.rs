@@ -141,6 +141,29 @@ async fn g12_what_is_not_in_order_is_not_installed_and_changes_nothing() {
     check(Path::new("/nowhere"), "holds no directory.valise");
 }
 
+#[test]
+fn g12_a_directory_file_that_was_put_back_is_mended_by_the_newest_and_by_nothing_older() {
+    let mut office = office_of(young());
+    let data = office.data(FRANCE);
+    let trust = office.exchange.trust();
+    let old = std::fs::read(data.join("directory.valise")).unwrap();
+    let mut folders = Vec::new();
+    for version in [5, 7] {
+        office.exchange.content.version = version;
+        folders.push(publication(&office, &version.to_string(), &[], &trust));
+    }
+    let install = |folder: &Path| agent(&data, &["install", folder.to_str().unwrap()]);
+    done(&install(&folders[1]));
+    std::fs::write(data.join("directory.valise"), &old).unwrap();
+    let told = refused(&agent(&data, &["run", "--offline"]));
+    assert!(told.contains("this node has held version 7") && told.contains("valise-agent install"), "{told}");
+    let told = refused(&install(&folders[0]));
+    assert!(told.contains("version 5 is older than version 7"), "{told}");
+    assert_eq!(std::fs::read(data.join("directory.valise")).unwrap(), old);
+    let told = done(&install(&folders[1]));
+    assert!(told.contains("version 7 is in force"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notice_that_went_the_other_way_is_named_with_the_right_command() {
     let case = Case::of_life(young()).await;
