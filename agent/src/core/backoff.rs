@@ -6,7 +6,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest wait after any number of failures.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Longest wait of one whom the authority has taken out: asking again sooner changes nothing.
+/// Longest first wait of one whom the authority has taken out. A suspension may be a mistake that is mended at once.
+const EXCLUDED_FIRST: Duration = Duration::from_secs(10);
+/// Longest wait of one whom the authority has taken out: mostly it asks in vain.
 pub(super) const EXCLUDED_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Doublings after which the wait no longer grows.
 const DOUBLINGS_MAX: u32 = 10;
@@ -32,13 +34,17 @@ impl Jitter {
 
     /// A wait after the nth failure in a row, counted from 1: between half of the longest and the longest.
     pub(super) fn wait(&mut self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
-        self.spread(FIRST.saturating_mul(1 << doublings).min(WAIT_MAX))
+        self.grown(FIRST, failures, WAIT_MAX)
     }
 
-    /// A wait of one whom the authority has taken out.
-    pub(super) fn wait_excluded(&mut self) -> Duration {
-        self.spread(EXCLUDED_WAIT_MAX)
+    /// The same for one whom the authority has taken out.
+    pub(super) fn wait_excluded(&mut self, failures: u32) -> Duration {
+        self.grown(EXCLUDED_FIRST, failures, EXCLUDED_WAIT_MAX)
+    }
+
+    fn grown(&mut self, first: Duration, failures: u32, wait_max: Duration) -> Duration {
+        let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
+        self.spread(first.saturating_mul(1 << doublings).min(wait_max))
     }
 
     fn spread(&mut self, longest: Duration) -> Duration {

@@ -104,6 +104,6 @@ impl Core {
 fn wait_after(jitter: &mut Jitter, ending: Ending, failures: u32) -> (Duration, Duration) {
     match ending {
         Ending::Passing => (jitter.wait(failures), backoff::WAIT_MAX),
-        Ending::Excluded => (jitter.wait_excluded(), backoff::EXCLUDED_WAIT_MAX),
+        Ending::Excluded => (jitter.wait_excluded(failures), backoff::EXCLUDED_WAIT_MAX),
     }
 }

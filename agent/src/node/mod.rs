@@ -358,12 +358,10 @@ impl NodeHandle {
         let Self { desk, tasks, cancel, failure } = self;
         drop(cancel);
         tasks.close();
-        let office = Arc::downgrade(&desk.office);
+        let gone = desk.office.gone();
         drop((desk, failure));
         tasks.wait().await;
         // Blocking work that was under way still holds the store for a moment.
-        while office.strong_count() > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        gone.cancelled().await;
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use valise_proto::directory::{Directory, DirectoryError};
 use valise_proto::enrolment::Trust;
 use valise_proto::envelope::{
@@ -149,6 +150,9 @@ pub struct Office {
     publishing: Mutex<()>,
     /// Counts whatever makes it worth a look whether something is to be renewed.
     stirred: watch::Sender<u64>,
+    gone: CancellationToken,
+    /// The last field, so that it is dropped when the store and the keys are gone.
+    _last: DropGuard,
 }
 
 fn read<T: Clone>(lock: &RwLock<T>) -> T {
@@ -170,7 +174,10 @@ impl Office {
     ) -> Self {
         let Membership { agency, trust, directory, credentials, .. } = membership;
         let directory = directory.with_grace(config.freshness_grace);
+        let gone = CancellationToken::new();
         Self {
+            _last: gone.clone().drop_guard(),
+            gone,
             agency,
             trust,
             store,
@@ -187,6 +194,11 @@ impl Office {
             stirred: watch::channel(0).0,
             config,
         }
+    }
+
+    /// Is cancelled once all of it is gone, the store's lock included.
+    pub(super) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     /// How it runs.

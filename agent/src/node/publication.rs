@@ -7,13 +7,14 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use thiserror::Error;
+use valise_proto::crypto::sha256;
 use valise_proto::directory::{Directory, DirectoryError};
 use valise_proto::id::Timestamp;
 use valise_proto::wire::session::Publication;
-use valise_transport::{Anchors, AnchorsError, CertificateError, Connection, Revocation};
+use valise_transport::{Anchors, AnchorsError, CertificateError, Connection, Revocation, Usage};
 
 use super::office::Office;
-use crate::enrol::crls_pem;
+use crate::enrol::{self, crls_pem};
 use crate::folder::{self, FileError};
 use crate::store::StoreError;
 
@@ -61,7 +62,8 @@ pub(crate) enum PublicationError {
 ///
 /// A list's signature is checked where it is used: when a chain is verified. So lists are tried on a chain, and unless
 /// that finds it in order or revoked, those held before stay in force. Otherwise a broker could shut this node out of
-/// the exchange with a list of its own making.
+/// the exchange with a list of its own making. A list that the chain does without is tried on this node's own
+/// certificate; where that does without it too, nothing here depends on it, and the one held stays.
 pub(super) type Witness<'a> = &'a dyn Fn(&Anchors) -> Result<(), CertificateError>;
 
 /// Takes what a broker offers and is newer into force.
@@ -160,6 +162,7 @@ pub(super) fn check_crls(
 ) -> Result<Option<Lists>, PublicationError> {
     let held = office.transport().anchors();
     let crls = of_known_issuers(office, crls, held.revocations(), witness)?;
+    let crls = with_those_held(office, crls, held.revocations(), witness)?;
     let anchors = office.anchors(&crls)?;
     if anchors.revocations() == held.revocations() {
         return Ok(None);
@@ -209,6 +212,44 @@ fn of_known_issuers(
         }
     }
     Ok(kept)
+}
+
+/// Puts the list that is held in the place of each one that is offered and that no chain shows to be its issuer's.
+fn with_those_held(
+    office: &Office,
+    offered: Vec<Bytes>,
+    held: &[Revocation],
+    witness: Witness<'_>,
+) -> Result<Vec<Bytes>, PublicationError> {
+    let own =
+        |anchors: &Anchors| office.credentials().verify(anchors, Usage::Client, office.now()).map(|_| ());
+    let kept = enrol::read_crls(&office.config().folder).unwrap_or_default();
+    let all = office.anchors(&offered)?;
+    let mut lists = Vec::with_capacity(offered.len());
+    for crl in &offered {
+        let this = revocation(office, crl)?;
+        let old = held.iter().find(|old| old.issuer == this.issuer && old.digest != this.digest);
+        let others: Vec<&Bytes> = offered.iter().filter(|other| *other != crl).collect();
+        let without = office.anchors(&others)?;
+        let shows = |chain: Witness<'_>| {
+            chain(&without) == Err(CertificateError::RevocationUnknown)
+                && matches!(chain(&all), Ok(()) | Err(CertificateError::Revoked))
+        };
+        // Whether the witness finds a fault is for the caller to see, so what it needs is left for it.
+        let needed = witness(&without) == Err(CertificateError::RevocationUnknown) || shows(&own);
+        let stays = old.filter(|_| !needed);
+        let same = |bytes: &&Bytes| stays.is_some_and(|old| sha256(&[bytes.as_ref()]) == old.digest);
+        lists.push(kept.iter().find(same).unwrap_or(crl).clone());
+    }
+    Ok(lists)
+}
+
+fn revocation(office: &Office, crl: &Bytes) -> Result<Revocation, PublicationError> {
+    let alone = office.anchors(std::slice::from_ref(crl))?;
+    alone.revocations().first().cloned().ok_or(PublicationError::Anchors(AnchorsError::Crl {
+        index: 0,
+        problem: "it names no issuer".to_owned(),
+    }))
 }
 
 /// Without this check a broker could hide a revocation by offering a list from before it. Of an issuer that is no more

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use valise_proto::crypto::SigningKey;
 use valise_proto::directory::AgencyStatus;
 use valise_proto::id::Timestamp;
+use valise_proto::label::Classification;
 use valise_proto::wire::session::{Publication, SessionFrame};
 
 use crate::case::{Case, or, until};
-use crate::exchange::BROKER_SERIAL;
+use crate::exchange::{BROKER_SERIAL, Broker, Office};
 use crate::fixture::{Exchange, agency, rng};
 
 /// A publication with this directory and no revocation lists.
@@ -129,6 +130,30 @@ async fn g12_a_revocation_list_of_an_issuer_nobody_knows() {
     // Were it taken, every later publication, which does not have it, would be refused.
     lists_are_refused(|exchange| vec![exchange.crl(), Exchange::named("Nobody's authority").crl_of(9, &[])])
         .await;
+}
+
+#[tokio::test]
+async fn g12_a_list_that_no_chain_shows_to_be_its_issuers_does_not_take_the_place_of_the_one_held() {
+    const OTHER: &str = "Another issuing authority";
+    let secret = Classification::Secret;
+    let office = Office::with_writers(&[("ken/ncb", secret), ("tur/border", secret)], &[("fra/ncb", secret)]);
+    let (other, forger) = (Exchange::named(OTHER), Exchange::named(OTHER));
+    let armour = |crls: &[Bytes]| -> String {
+        crls.iter().map(|crl| pem::encode(&pem::Pem::new("X509 CRL", crl.as_ref()))).collect()
+    };
+    let held = [office.exchange.crl(), other.crl_of(1, &[])];
+    std::fs::write(office.data("fra/ncb").join("crls.pem"), armour(&held)).unwrap();
+    let broker = Broker::start(&office.exchange);
+    let node = office.start("fra/ncb", Some(&broker)).await;
+    let case = Case { office, broker, node };
+    case.sessions(1).await;
+    // Were the forger's list taken, nothing of the other authority would be accepted, nor any later list of its own.
+    case.say_and_part(lists(vec![case.office.exchange.crl_of(2, &[]), forger.crl_of(9, &[])])).await;
+    let kept = pem::parse_many(case.file("crls.pem")).unwrap();
+    let kept: Vec<Bytes> = kept.into_iter().map(|crl| crl.into_contents().into()).collect();
+    assert_eq!(kept, [case.office.exchange.crl_of(2, &[]), other.crl_of(1, &[])]);
+    let notice = case.notice();
+    case.then_the_true_one_is_shown(&notice).await;
 }
 
 #[tokio::test]

@@ -142,12 +142,15 @@ fn g04_a_successor_that_does_not_come_about_costs_nothing_and_is_tried_again() {
 }
 
 #[test]
-fn g10_one_who_is_excluded_asks_again_after_minutes_only_unless_something_changed() {
+fn g10_one_who_is_excluded_asks_ever_more_rarely_unless_something_changed() {
     let mut node = ByHand::new();
-    node.down(1, Ending::Excluded);
-    assert_eq!(node.after(SECOND * 290), [""; 0]);
-    assert_eq!(node.after(SECOND * 310), ["connect"]);
-    node.down(2, Ending::Excluded);
+    for call in 1..12 {
+        node.down(call, Ending::Excluded);
+        let shortest = SECOND * (5 << (call - 1).min(6)).min(300);
+        assert_eq!(node.after(shortest - SECOND), [""; 0], "call {call} is too soon");
+        assert_eq!(node.after(shortest + SECOND * 2), ["connect"], "call {call} does not come");
+    }
+    node.down(12, Ending::Excluded);
     assert_eq!(node.told(), [""; 0]);
     node.core.handle_renewed(node.now);
     assert_eq!(node.told(), ["connect"], "its standing changed, so it may try at once");
