@@ -10,6 +10,7 @@ pub mod audit;
 pub mod authority;
 pub mod backup;
 pub mod cli;
+pub mod difference;
 pub mod expiry;
 pub mod files;
 pub(crate) mod folder;

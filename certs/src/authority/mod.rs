@@ -9,6 +9,7 @@ mod broker;
 mod brought;
 mod care;
 mod changes;
+mod emergency;
 mod enrol;
 mod founding;
 mod issuing;
@@ -34,6 +35,7 @@ pub use broker::{BrokerError, BrokerKit, CHAIN_FILE, RECEIPT_KEY_FILE, TLS_KEY_F
 pub use brought::BroughtError;
 pub use care::PassphraseChangeError;
 pub use changes::CeilingError;
+pub use emergency::{Alarm, EmergencyError};
 pub use enrol::EnrolError;
 pub use founding::Founding;
 pub(crate) use founding::check_vacant;

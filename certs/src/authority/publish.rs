@@ -157,15 +157,25 @@ impl Authority {
     /// [`PublishError`].
     pub fn publication(&mut self, now: Timestamp) -> Result<Publication, PublishError> {
         let mut next = self.state.clone();
-        let publication = self.sign_publication(&mut next, now)?;
+        let publication = self.sign_to_publish(&mut next, now)?;
+        let deed = Deed::new(Action::Publish, publication.directory.version(), now);
+        self.commit(next, &deed.with("crl_number", publication.crl_number))?;
+        Ok(publication)
+    }
+
+    /// [`Authority::sign_publication`], noted in `next` as what was published last.
+    pub(super) fn sign_to_publish(
+        &self,
+        next: &mut State,
+        now: Timestamp,
+    ) -> Result<Publication, PublishError> {
+        let publication = self.sign_publication(next, now)?;
         next.published = Some(PublishedRecord {
             version: publication.directory.version(),
             directory_not_after: publication.directory.content().expires_at,
             crl_number: publication.crl_number,
             crls_not_after: publication.crls_next_update,
         });
-        let deed = Deed::new(Action::Publish, publication.directory.version(), now);
-        self.commit(next, &deed.with("crl_number", publication.crl_number))?;
         Ok(publication)
     }
 

@@ -99,11 +99,9 @@ pub(super) fn changed(common: &Common, authority: &Authority, member: &Role) -> 
 }
 
 pub(super) fn from_next_publication(common: &Common) -> Outcome {
-    say!(
-        "The nodes learn of it from the next publication: valise-ca publish --dir {} --out DIR",
-        common.dir()?.display()
-    )?;
-    Ok(())
+    let dir = common.dir()?.display();
+    say!("Look at what the next publication changes: valise-ca directory diff --dir {dir}")?;
+    say!("The nodes learn of it from the next publication: valise-ca publish --dir {dir} --out DIR")
 }
 
 pub(super) fn fingerprint(common: &Common, file: Option<&Path>) -> Outcome {

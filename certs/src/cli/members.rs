@@ -1,10 +1,13 @@
 //! Commands that take members out and let them in again.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use valise_proto::id::{AgencyId, Role, Timestamp};
 
 use super::commands::changed;
-use super::{Common, Outcome, now};
+use super::{Common, Outcome, ValidityArgs, now, render};
+use crate::authority::Alarm;
 use crate::member;
 use crate::state::{RevocationReason, Serial};
 
@@ -64,4 +67,44 @@ pub(super) fn reinstate(common: &Common, agency: &AgencyId) -> Outcome {
     let mut authority = common.open()?;
     authority.reinstate(agency, now())?;
     changed(common, &authority, &Role::Agency(agency.clone()))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EmergencyArgs {
+    /// The agency
+    #[arg(value_name = "STATE/UNIT")]
+    agency: AgencyId,
+    /// Why: key-compromise, unspecified, superseded, cessation-of-operation or privilege-withdrawn
+    #[arg(long, value_name = "REASON", default_value = "key-compromise")]
+    reason: RevocationReason,
+    #[command(flatten)]
+    since: SinceArgs,
+    /// Write what every node must hold to this folder, as `publish` does
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    validity: ValidityArgs,
+}
+
+pub(super) fn emergency(common: &Common, args: EmergencyArgs) -> Outcome {
+    let EmergencyArgs { agency, reason, since, out, validity } = args;
+    let mut authority = common.open()?;
+    authority.set_validity(validity.validity());
+    let now = now();
+    let since = since.or(now);
+    let published = authority.emergency(&agency, Alarm { reason, since }, &out, now)?;
+    if common.json {
+        let member = authority.register().member(&Role::Agency(agency))?;
+        return render::json(&serde_json::json!({ "member": member, "published": published }));
+    }
+    say!("{agency} is SUSPENDED since {since} and its certificates are revoked ({reason}).")?;
+    say!(
+        "Carry the files of {} to every broker now: directory version {}.",
+        out.display(),
+        published.version
+    )?;
+    say!(
+        "Once looked into: `valise-ca reinstate {agency}` and a renewal with a new TLS key, or `valise-ca enrol` with"
+    )?;
+    say!("new keys, or `valise-ca revoke {agency}`.")
 }

@@ -19,7 +19,9 @@ mod ask;
 mod audit;
 mod authority;
 mod care;
+mod changes;
 mod commands;
+mod directory;
 mod enrol;
 mod members;
 mod oversight;
@@ -100,7 +102,7 @@ enum Command {
     Renew(renew::RenewArgs),
     /// Sign a new directory and new revocation lists, and write what every node must hold
     Publish {
-        /// Write directory.valise, crls.pem and trust.pem to this folder
+        /// Write directory.valise, crls.pem, certificates.pem and trust.pem to this folder
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         #[command(flatten)]
@@ -133,6 +135,12 @@ enum Command {
         #[command(flatten)]
         since: members::SinceArgs,
     },
+    /// Shut an agency out in one step: revoke its certificates, suspend it, and publish
+    ///
+    /// The directory lists it as SUSPENDED, because what happened is looked into afterwards. Then either `reinstate`
+    /// lets it in again, with a certificate that it gets for a renewal request with a new TLS key; or `enrol` takes an
+    /// enrolment request with new keys, without `revoke` before; or `revoke` ends it.
+    Emergency(members::EmergencyArgs),
     /// End a suspension
     Reinstate {
         /// The agency
@@ -145,6 +153,21 @@ enum Command {
     /// Look after the issuing authority and the root's revocation list
     #[command(subcommand)]
     Issuing(authority::IssuingCommand),
+    /// Change what agencies are said to do
+    #[command(subcommand)]
+    Functions(changes::FunctionsCommand),
+    /// Change what agencies may originate
+    #[command(subcommand)]
+    Origination(changes::OriginationCommand),
+    /// Change to whom paragraph-3 notices for a State go
+    #[command(subcommand)]
+    ContactPoint(changes::ContactPointCommand),
+    /// Change what people read instead of an agency's id
+    #[command(subcommand)]
+    Name(changes::NameCommand),
+    /// Look at directories before and after they are published; needs no passphrase
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
     /// Check and print the journal of what was done
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -333,6 +356,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Expiring(args) => oversight::expiring(&common, &args),
         Command::Revoke(args) => members::revoke(&common, args),
         Command::Suspend { agency, since } => members::suspend(&common, &agency, since),
+        Command::Emergency(args) => members::emergency(&common, args),
         Command::Reinstate { agency } => members::reinstate(&common, &agency),
         Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
             enrol::set_clearance(&common, &agency, clearance)
@@ -342,6 +366,11 @@ fn run(cli: Cli) -> Outcome {
         Command::Passphrase(care::PassphraseCommand::Change(args)) => care::change_passphrase(&common, &args),
         Command::Backup(args) => care::back_up(&common, &args),
         Command::Restore(args) => care::restore(&common, &args),
+        Command::Functions(command) => changes::functions(&common, command),
+        Command::Origination(command) => changes::origination(&common, command),
+        Command::ContactPoint(command) => changes::contact_point(&common, command),
+        Command::Name(command) => changes::name(&common, command),
+        Command::Directory(command) => directory::run(&common, command),
         Command::Fingerprint { file } => commands::fingerprint(&common, file.as_deref()),
         Command::Completions { shell } => {
             // Not straight to standard output: a generator that cannot write stops the process.
