@@ -87,8 +87,8 @@ pub fn verify(dir: &Path, noted: Option<Digest>) -> Result<Audited, AuditError> 
             }
         }
     }
-    if let Some(serial) = read.state.certificates.keys().find(|serial| !issued.contains_key(serial)) {
-        return Err(AuditError::NotInJournal(*serial));
+    if let Some(serial) = read.state.serials().find(|serial| !issued.contains_key(serial)) {
+        return Err(AuditError::NotInJournal(serial));
     }
     if let Some(noted) = noted
         && !lines.iter().any(|(line, _)| digest(line.as_bytes()) == noted)

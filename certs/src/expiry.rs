@@ -32,6 +32,8 @@ pub enum Perishable {
     ReceiptKey,
     /// What the authority issues with.
     IssuingCertificate,
+    /// The root's list of issuing authorities that were revoked.
+    RootList,
     /// What every node trusts.
     RootCertificate,
     /// The directory last published.
@@ -48,6 +50,7 @@ impl fmt::Display for Perishable {
             Self::SealingKey => "sealing key",
             Self::ReceiptKey => "receipt key",
             Self::IssuingCertificate => "issuing certificate",
+            Self::RootList => "root's revocation list",
             Self::RootCertificate => "root certificate",
             Self::Directory => "directory",
             Self::RevocationLists => "revocation lists",
@@ -124,8 +127,15 @@ impl Found {
         };
         let issuing = end(&state.issuing_certificate.0)?;
         self.note(Perishable::IssuingCertificate, (domain, state.directory_key.0.key_id()), issuing, || {
-            "valise-ca issuing renew".to_owned()
+            "valise-ca issuing renew --root-dir DIR".to_owned()
         });
+        let list = &state.root_list;
+        self.note(
+            Perishable::RootList,
+            (domain, format!("number {}", list.number)),
+            list.next_update,
+            || "valise-ca issuing crl --root-dir DIR, then valise-ca publish --out DIR".to_owned(),
+        );
         let root = end(&state.root_certificate.0)?;
         self.note(Perishable::RootCertificate, (domain, state.root_key.0.key_id()), root, || {
             "found a new authority in good time (valise-ca init), and bring its trust.pem to every node"

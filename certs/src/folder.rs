@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::files::{self, FileError, SECRET_FILE};
+use crate::state::Serial;
 
 /// The folder cannot be used now. Nothing was changed.
 #[derive(Debug, Error)]
@@ -91,6 +92,11 @@ impl Folder {
 
     pub(crate) fn issuing_key(&self) -> PathBuf {
         self.0.join("issuing.key")
+    }
+
+    /// The key of an issuing authority of former times.
+    pub(crate) fn former_issuing_key(&self, serial: Serial) -> PathBuf {
+        self.0.join(format!("issuing-{serial}.key"))
     }
 
     pub(crate) fn directory_key(&self) -> PathBuf {

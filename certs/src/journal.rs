@@ -35,6 +35,10 @@ pub enum Action {
     Found,
     /// The root signed a new revocation list.
     RootList,
+    /// The root certified another issuing authority and delegated to it.
+    RenewIssuing,
+    /// The root revoked an issuing authority.
+    RevokeIssuing,
     /// A broker was issued, or renewed.
     IssueBroker,
     /// A broker was given other endpoints.
@@ -80,6 +84,8 @@ impl Action {
         match self {
             Self::Found => "FOUND",
             Self::RootList => "ROOT_LIST",
+            Self::RenewIssuing => "RENEW_ISSUING",
+            Self::RevokeIssuing => "REVOKE_ISSUING",
             Self::IssueBroker => "ISSUE_BROKER",
             Self::SetEndpoints => "SET_ENDPOINTS",
             Self::Enrol => "ENROL",

@@ -266,6 +266,7 @@ impl Seed {
         Some(Self(seed))
     }
 
+    /// The text of a key file.
     pub(crate) fn encrypt(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, KeysError> {
         let not_made = |error: &dyn fmt::Display| KeysError::NotMade(error.to_string());
         let (mut salt, mut iv) = ([0; 16], [0; 16]);

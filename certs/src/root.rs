@@ -149,6 +149,8 @@ pub(crate) struct Asked {
     pub(crate) issuing: CaKey,
     pub(crate) directory_key: VerifyingKey,
     pub(crate) ceiling: Ceiling,
+    /// The generation is higher than this.
+    pub(crate) above: u64,
 }
 
 /// An open root. Its folder belongs to this process for as long as this lives.
@@ -244,9 +246,9 @@ impl Root {
 
     /// Certifies an issuing authority and delegates to it, under a generation that no other has.
     pub(crate) fn delegate(&mut self, asked: Asked, now: Timestamp) -> Result<Delegated, RootError> {
-        let Asked { issuing, directory_key, ceiling } = asked;
+        let Asked { issuing, directory_key, ceiling, above } = asked;
         let mut next = self.state.clone();
-        next.generation = next.generation.saturating_add(1);
+        next.generation = next.generation.max(above).saturating_add(1);
         let (name, serial) = (format!("Valise Issuing CA G{}", next.generation), Serial::draw());
         let issuing_key = issuing.verifying_key();
         let issuing = self.ca.new_issuing(&next.trust_domain, &name, serial, issuing, now)?;
@@ -276,19 +278,40 @@ impl Root {
     }
 
     /// Signs a list of the issuing authorities that were revoked, under a number that no other list has.
-    pub(crate) fn list(&mut self, lifetime: Duration, now: Timestamp) -> Result<RootList, RootError> {
+    pub(crate) fn list(
+        &mut self,
+        lifetime: Duration,
+        above: u64,
+        now: Timestamp,
+    ) -> Result<RootList, RootError> {
         let next = self.state.clone();
-        self.sign_list(next, lifetime, now)
+        self.sign_list(next, (lifetime, above), now)
+    }
+
+    /// Revokes an issuing authority, and with it all it issued.
+    pub(crate) fn revoke(
+        &mut self,
+        serial: Serial,
+        revoked: Revoked,
+        (lifetime, above): (Duration, u64),
+    ) -> Result<RootList, RootError> {
+        let mut next = self.state.clone();
+        let record = next.issuing.get_mut(&serial).ok_or(RootError::UnknownIssuing(serial))?;
+        if let Some(Revoked { at, .. }) = record.revoked {
+            return Err(RootError::AlreadyRevoked { serial, at });
+        }
+        record.revoked = Some(revoked);
+        self.sign_list(next, (lifetime, above), revoked.at)
     }
 
     fn sign_list(
         &mut self,
         mut next: RootState,
-        lifetime: Duration,
+        (lifetime, above): (Duration, u64),
         now: Timestamp,
     ) -> Result<RootList, RootError> {
         self.ca.check_clock(now)?;
-        next.list_number = next.list_number.saturating_add(1);
+        next.list_number = next.list_number.max(above).saturating_add(1);
         let revoked = next.issuing.iter().filter_map(|(serial, record)| {
             let Revoked { at, since, reason } = record.revoked?;
             Some(RevokedSerial { serial: *serial, at, since, reason })

@@ -58,6 +58,7 @@ impl Authority {
         let mut next = self.state.clone();
         next.directory_version = next.directory_version.saturating_add(AHEAD);
         next.crl_number = next.crl_number.saturating_add(AHEAD);
+        next.root_floor = next.root_floor.saturating_add(AHEAD);
         let numbers = (next.directory_version, next.crl_number);
         let deed = Deed::new(Action::Restore, &next.trust_domain, now)
             .with("backup_made_at", backup.header().made_at)

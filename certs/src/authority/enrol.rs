@@ -189,13 +189,14 @@ impl Authority {
         }
     }
 
-    /// Whether the certificate in force is revoked, or two thirds of its life are over.
+    /// Whether the certificate in force is revoked, itself or with its issuer, or two thirds of its life are over.
     fn renewal_is_due(&self, agency: &AgencyId, now: Timestamp) -> bool {
-        let certificate =
-            self.enrolled(agency).and_then(|record| self.state.certificates.get(&record.serial));
+        let serial = self.enrolled(agency).map(|record| record.serial);
+        let certificate = serial.and_then(|serial| self.state.certificates.get(&serial));
         certificate.is_some_and(|certificate| {
             let CertificateRecord { not_before, not_after, revoked, .. } = *certificate;
-            revoked.is_some() || Period { not_before, not_after }.is_due(now)
+            let issuer_revoked = serial.is_some_and(|serial| self.state.issuer_is_revoked(serial));
+            issuer_revoked || revoked.is_some() || Period { not_before, not_after }.is_due(now)
         })
     }
 
@@ -234,7 +235,7 @@ impl Authority {
         let bundle = EnrolmentBundle {
             identity: SpiffeId::agency(next.trust_domain.clone(), agency.clone()),
             request_digest: record.request_digest,
-            chain: vec![Bytes::copy_from_slice(&record.certificate.0), self.issuing.certificate.der.clone()],
+            chain: vec![Bytes::copy_from_slice(&record.certificate.0), next.issuer_of(record.serial)],
             trust: publication.trust,
             directory: publication.directory.encoded().clone(),
             crls: publication.crls,

@@ -112,10 +112,14 @@ impl Authority {
         (now, lock): (Timestamp, File),
     ) -> Result<Self, OpenError> {
         let Keys { issuing, directory } = Keys::create(folder, passphrase)?;
-        let asked =
-            Asked { issuing, directory_key: directory.verifying_key(), ceiling: founding.ceiling.clone() };
+        let asked = Asked {
+            issuing,
+            directory_key: directory.verifying_key(),
+            ceiling: founding.ceiling.clone(),
+            above: 0,
+        };
         let Delegated { issuing, serial, delegation } = root.delegate(asked, now)?;
-        let root_list = root.list(founding.root_list, now)?;
+        let root_list = root.list(founding.root_list, 0, now)?;
         // For people and their tools; what counts is the copy in the signed state.
         for (path, der) in [
             (folder.root_certificate(), root.certificate()),
@@ -140,6 +144,9 @@ impl Authority {
             delegation: Hex(delegation.encode().to_vec()),
             root_certificate: Hex(root.certificate().to_vec()),
             issuing_certificate: Hex(issuing.certificate.der.to_vec()),
+            issuing_serial: serial,
+            former_issuing: BTreeMap::new(),
+            root_floor: 0,
             directory_version: 0,
             root_list,
             crl_number: 0,
@@ -158,6 +165,7 @@ impl Authority {
             directory_key: directory,
             delegation,
             issuing,
+            former: Vec::new(),
             state,
             validity: Validity::default(),
             clock_accepted: false,

@@ -1,16 +1,29 @@
-//! The issuing authority and its root: lists of both.
+//! The issuing authority and its root: another one in its place, and those of former times.
+//!
+//! Claimed: nothing that is out when the issuing authority is renewed stops counting. It holds because the certificates
+//! of both lead to the root, each is published as long as nodes meet it, and the former key goes on signing the list of
+//! what it issued until the last of that has run out; then it is destroyed. What the root's delegation allows changes
+//! at the same moment for everybody: with the next directory.
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 use thiserror::Error;
-use valise_proto::id::Timestamp;
+use valise_proto::directory::DirectoryError;
+use valise_proto::id::{KeyId, Timestamp};
+use valise_proto::label::{Ceiling, LabelError};
 
-use super::Authority;
+use super::{Authority, certificates_pem};
+use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::journal::{Action, Deed};
-use crate::root::{Root, RootError, RootPlace};
-use crate::state::{State, StateError};
-use crate::x509::{Period, SignError};
+use crate::keys::{KeysError, Seed};
+use crate::passphrase::Passphrase;
+use crate::register::{Register, RegisterError};
+use crate::root::{Asked, Delegated, Root, RootError, RootPlace};
+use crate::state::{FormerIssuing, Hex, RevocationReason, Revoked, Serial, State, StateError, Stored};
+use crate::x509::{Period, SignError, read_certificate};
 
 /// Why nothing was done with the root. The authority is as it was; a number the root has noted is not used again.
 #[derive(Debug, Error)]
@@ -18,9 +31,78 @@ pub enum IssuingError {
     /// The root.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The one in force.
+    #[error(
+        "{0} is the issuing certificate in force; put another in its place first (`valise-ca issuing renew`), then revoke it"
+    )]
+    InForce(Serial),
+    /// Members above the new ceiling, or a directory that cannot be made.
+    #[error("{0}; lower the clearance first (`valise-ca clearance set`), or choose another ceiling")]
+    Directory(#[from] DirectoryError),
+    /// The ceiling asked for.
+    #[error("the ceiling cannot be used: {0}")]
+    Ceiling(#[from] LabelError),
+    /// A key.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The authority's folder.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The state could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
+    /// One of the authority's own certificates.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// What the next issuing authority is to be.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The most it may grant; otherwise what the present one may.
+    pub ceiling: Option<Ceiling>,
+    /// Whether the directory is signed with a new key from now on.
+    pub new_directory_key: bool,
+    /// How long the root's revocation list counts, which is signed anew too.
+    pub root_list: Duration,
+}
+
+/// An issuing authority that took over.
+#[derive(Clone, Debug, Serialize)]
+pub struct Successor {
+    /// Its certificate.
+    pub serial: Serial,
+    /// The certificate before it.
+    pub former: Serial,
+    /// Of the delegation.
+    pub generation: u64,
+    /// Its key.
+    pub issuing_key: KeyId,
+    /// The key that the directory is signed with.
+    pub directory_key: KeyId,
+    /// Until when it counts.
+    pub not_after: Timestamp,
+    /// Until when the root's list counts.
+    pub root_list_next_update: Timestamp,
+}
+
+/// One issuing authority.
+#[derive(Clone, Debug, Serialize)]
+pub struct IssuingView {
+    /// Its certificate.
+    pub serial: Serial,
+    /// Whether it issues now.
+    pub in_force: bool,
+    /// First moment at which its certificate counts.
+    pub not_before: Timestamp,
+    /// Last moment at which it counts.
+    pub not_after: Timestamp,
+    /// When the last certificate it issued runs out.
+    pub issued_until: Option<Timestamp>,
+    /// How many certificates it issued.
+    pub issued: usize,
+    /// When the root revoked it.
+    pub revoked_at: Option<Timestamp>,
 }
 
 impl Authority {
@@ -35,7 +117,7 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Timestamp, IssuingError> {
         let mut root = Root::open(place, &self.state.root_key.0)?;
-        let list = root.list(lifetime, now)?;
+        let list = root.list(lifetime, self.state.root_floor, now)?;
         let deed = Deed::new(Action::RootList, &self.state.trust_domain, now)
             .with("number", list.number)
             .with("next_update", list.next_update);
@@ -44,10 +126,187 @@ impl Authority {
         Ok(next_update)
     }
 
-    /// The lists that every node must hold: the root's, then the issuing authority's of `period`.
+    /// Puts another issuing authority in the place of the one in force. `passphrase` is the authority's own.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub fn renew_issuing(
+        &mut self,
+        place: &RootPlace,
+        passphrase: &Passphrase,
+        renewal: &Renewal,
+        now: Timestamp,
+    ) -> Result<Successor, IssuingError> {
+        // The new keys are to open with the passphrase that opens the others.
+        let former_key = self.folder.issuing_key();
+        Seed::read(&former_key, passphrase)?;
+        let former_key = files::read(&former_key, 16 * 1024)?;
+        let ceiling = renewal.ceiling.clone().unwrap_or_else(|| self.ceiling().clone());
+        ceiling.check_sizes()?;
+        self.check_fits(&ceiling, now)?;
+        let mut root = Root::open(place, &self.state.root_key.0)?;
+        let issuing_seed = Seed::generate();
+        let directory_seed = renewal.new_directory_key.then(Seed::generate);
+        let directory_key =
+            directory_seed.as_ref().map_or_else(|| self.directory_key.clone(), Seed::signing_key);
+        let above = self.delegation.delegation().generation.max(self.state.root_floor);
+        let asked = Asked {
+            issuing: issuing_seed.ca_key()?,
+            directory_key: directory_key.verifying_key(),
+            ceiling,
+            above,
+        };
+        let Delegated { issuing, serial, delegation } = root.delegate(asked, now)?;
+        let mut next = self.state.clone();
+        next.root_list = root.list(renewal.root_list, next.root_floor, now)?;
+        next.retire_issuing(now);
+        let former = mem::replace(&mut next.issuing_serial, serial);
+        next.issuing_certificate = Hex(issuing.certificate.der.to_vec());
+        next.delegation = Hex(delegation.encode().to_vec());
+        next.directory_key = Stored(directory_key.verifying_key());
+        let renewed = Successor {
+            serial,
+            former,
+            generation: delegation.delegation().generation,
+            issuing_key: delegation.delegation().issuing_key.key_id(),
+            directory_key: directory_key.key_id(),
+            not_after: issuing.certificate.period.not_after,
+            root_list_next_update: next.root_list.next_update,
+        };
+        let deed = Deed::new(Action::RenewIssuing, serial, now)
+            .with("former", former)
+            .with("generation", renewed.generation)
+            .with("ceiling", &delegation.delegation().ceiling)
+            .with("issuing_key", renewed.issuing_key)
+            .with("directory_key", renewed.directory_key)
+            .with("root_list", next.root_list.number);
+        let folder = self.folder.clone();
+        let pem = certificates_pem(&[&issuing.certificate.der]);
+        let (new_issuing, new_directory) = (
+            issuing_seed.encrypt(passphrase)?,
+            directory_seed.map(|seed| seed.encrypt(passphrase)).transpose()?,
+        );
+        let (kept, issuing_path) = (folder.former_issuing_key(former), folder.issuing_key());
+        let (directory_path, certificate) = (folder.directory_key(), folder.issuing_certificate());
+        let mut others = vec![
+            (kept.as_path(), former_key.as_slice(), SECRET_FILE),
+            (issuing_path.as_path(), new_issuing.as_bytes(), SECRET_FILE),
+            (certificate.as_path(), pem.as_bytes(), PLAIN_FILE),
+        ];
+        if let Some(text) = &new_directory {
+            others.push((directory_path.as_path(), text.as_bytes(), SECRET_FILE));
+        }
+        let over = self.over_in(&next);
+        self.commit_under(next, &deed, others, &directory_key)?;
+        self.former.retain(|(serial, _)| !over.contains(serial));
+        self.former.push((former, mem::replace(&mut self.issuing, issuing)));
+        (self.delegation, self.directory_key) = (delegation, directory_key);
+        for serial in over {
+            let path = folder.former_issuing_key(serial);
+            files::remove_if_there(&path)
+                .map_err(|source| FileError::new("remove this file", &path, source))?;
+        }
+        Ok(renewed)
+    }
+
+    /// Has the root revoke an issuing authority of former times, and with it all it issued.
+    ///
+    /// # Errors
+    /// [`IssuingError`].
+    pub fn revoke_issuing(
+        &mut self,
+        place: &RootPlace,
+        serial: Serial,
+        reason: RevocationReason,
+        (lifetime, now): (Duration, Timestamp),
+    ) -> Result<Timestamp, IssuingError> {
+        if serial == self.state.issuing_serial {
+            return Err(IssuingError::InForce(serial));
+        }
+        let mut root = Root::open(place, &self.state.root_key.0)?;
+        let revoked = Revoked { at: now, since: now, reason };
+        let mut next = self.state.clone();
+        next.root_list = root.revoke(serial, revoked, (lifetime, next.root_floor))?;
+        if let Some(former) = next.former_issuing.get_mut(&serial) {
+            former.revoked = Some(revoked);
+        }
+        let next_update = next.root_list.next_update;
+        let deed = Deed::new(Action::RevokeIssuing, serial, now)
+            .with("reason", reason)
+            .with("root_list", next.root_list.number);
+        self.commit(next, &deed)?;
+        Ok(next_update)
+    }
+
+    /// The lists that every node must hold: the root's, the issuing authority's of `period`, and those of its
+    /// predecessors whose certificates are out yet.
     pub(super) fn lists(&self, next: &State, period: Period) -> Result<Vec<Bytes>, SignError> {
-        let now: Timestamp = period.not_before;
+        let now = period.not_before;
+        let sign = |ca: &crate::x509::Ca, serial| ca.crl(next.crl_number, &next.revoked(serial, now), period);
         let root = Bytes::copy_from_slice(&next.root_list.der.0);
-        Ok(vec![root, self.issuing.crl(next.crl_number, &next.revoked(now), period)?])
+        let mut lists = vec![root, sign(&self.issuing, next.issuing_serial)?];
+        for (serial, ca) in &self.former {
+            if next.former_issuing.get(serial).is_some_and(|former| former.until > now) {
+                lists.push(sign(ca, *serial)?);
+            }
+        }
+        Ok(lists)
+    }
+
+    /// Refuses a ceiling that is below what somebody was granted: no directory could be signed any more.
+    fn check_fits(&self, ceiling: &Ceiling, now: Timestamp) -> Result<(), DirectoryError> {
+        let version = self.state.directory_version;
+        for (agency, entry) in self.state.directory(now, now)?.agencies {
+            let within = ceiling.check(agency.state(), &entry.clearance, &entry.origination.classifications);
+            within.map_err(|above| DirectoryError::AboveCeiling { version, agency, above })?;
+        }
+        Ok(())
+    }
+
+    /// Those whose certificates have all run out by `next`.
+    fn over_in(&self, next: &State) -> Vec<Serial> {
+        let known = self.state.former_issuing.keys();
+        known.filter(|serial| !next.former_issuing.contains_key(serial)).copied().collect()
+    }
+}
+
+impl State {
+    /// The one in force becomes one of former times; those of which nothing is out any more are given up.
+    fn retire_issuing(&mut self, now: Timestamp) {
+        self.former_issuing.retain(|_, former| former.until > now);
+        let until = self.issued_until(self.issuing_serial).unwrap_or(now);
+        let former = FormerIssuing { certificate: self.issuing_certificate.clone(), until, revoked: None };
+        self.former_issuing.insert(self.issuing_serial, former);
+    }
+
+    fn issued_until(&self, issuer: Serial) -> Option<Timestamp> {
+        let issued = self.certificates.values().filter(|record| record.issuer == issuer);
+        issued.map(|record| record.not_after).max()
+    }
+}
+
+impl Register {
+    /// The issuing authority, and those of former times whose certificates are out yet.
+    ///
+    /// # Errors
+    /// [`RegisterError::Certificate`].
+    pub fn issuing(&self) -> Result<Vec<IssuingView>, RegisterError> {
+        let state = self.state();
+        let view = |serial: Serial, certificate: &Hex, revoked: Option<Revoked>| {
+            let period = read_certificate(Bytes::copy_from_slice(&certificate.0))?.period;
+            Ok(IssuingView {
+                serial,
+                in_force: serial == state.issuing_serial,
+                not_before: period.not_before,
+                not_after: period.not_after,
+                issued_until: state.issued_until(serial),
+                issued: state.certificates.values().filter(|record| record.issuer == serial).count(),
+                revoked_at: revoked.map(|revoked| revoked.at),
+            })
+        };
+        let former = state.former_issuing.iter();
+        std::iter::once(view(state.issuing_serial, &state.issuing_certificate, None))
+            .chain(former.map(|(serial, former)| view(*serial, &former.certificate, former.revoked)))
+            .collect()
     }
 }

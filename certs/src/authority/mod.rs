@@ -39,7 +39,7 @@ pub use emergency::{Alarm, EmergencyError};
 pub use enrol::EnrolError;
 pub use founding::Founding;
 pub(crate) use founding::check_vacant;
-pub use issuing::IssuingError;
+pub use issuing::{IssuingError, IssuingView, Renewal, Successor};
 pub use members::ChangeError;
 pub use publish::{
     CERTIFICATES_FILE, CRLS_FILE, DIRECTORY_FILE, Publication, PublishError, Published, TRUST_FILE,
@@ -49,11 +49,11 @@ pub use renew::{KEY_OVERLAP, RenewError, Renewed};
 use crate::files::{self, FileError, SECRET_FILE};
 use crate::folder::{Folder, FolderError};
 use crate::journal::{self, Deed, Head};
-use crate::keys::{Keys, KeysError};
+use crate::keys::{Keys, KeysError, Seed};
 use crate::passphrase::Passphrase;
 use crate::register::Register;
 use crate::root::RootError;
-use crate::state::{self, State, StateError};
+use crate::state::{self, FormerIssuing, Serial, State, StateError};
 use crate::transaction::{self, Transaction};
 use crate::x509::{Ca, LEAF_LIFETIME, SignError};
 
@@ -132,6 +132,8 @@ pub struct Authority {
     directory_key: SigningKey,
     delegation: SignedDelegation,
     issuing: Ca,
+    /// With the serial of its certificate.
+    former: Vec<(Serial, Ca)>,
     state: State,
     validity: Validity,
     clock_accepted: bool,
@@ -156,6 +158,7 @@ impl Authority {
         let state: State = state::load(&folder.state(), Some(&directory.verifying_key()))?;
         let delegation = SignedDelegation::decode(state.delegation.0.clone().into())?;
         let issuing = Ca::open(Bytes::copy_from_slice(&state.issuing_certificate.0), issuing)?;
+        let predecessors = open_former(&folder, &state, passphrase)?;
         if !journal::complete(&folder.journal(), &state.journal)? {
             return Err(StateError::Journal(folder.journal()).into());
         }
@@ -171,6 +174,7 @@ impl Authority {
             directory_key: directory,
             delegation,
             issuing,
+            former: predecessors,
             state,
             validity,
             clock_accepted: false,
@@ -241,14 +245,26 @@ impl Authority {
     /// The same for a change that other files of the folder (path, bytes, mode) change with: all of them, or none.
     fn commit_with<'a>(
         &mut self,
+        next: State,
+        deed: &Deed,
+        others: impl IntoIterator<Item = (&'a Path, &'a [u8], u32)>,
+    ) -> Result<(), StateError> {
+        let key = self.directory_key.clone();
+        self.commit_under(next, deed, others, &key)
+    }
+
+    /// The same where the next state is signed with another key.
+    fn commit_under<'a>(
+        &mut self,
         mut next: State,
         deed: &Deed,
         others: impl IntoIterator<Item = (&'a Path, &'a [u8], u32)>,
+        key: &SigningKey,
     ) -> Result<(), StateError> {
         let deed = self.at_its_time(deed)?;
         next.journal = Head::after(Some(&self.state.journal), &deed, next.issued_since(&self.state))?;
         let path = self.folder.state();
-        let state = state::encode(&path, &next, &self.directory_key)?;
+        let state = state::encode(&path, &next, key)?;
         let mut journal = journal::read(&self.folder.journal())?;
         journal.extend_from_slice(next.journal.line.as_bytes());
         journal.push(b'\n');
@@ -300,6 +316,21 @@ pub(crate) fn trust_of(state: &State) -> Trust {
         anchors: vec![Bytes::copy_from_slice(&state.root_certificate.0)],
         root_keys: vec![state.root_key.0],
     }
+}
+
+/// Issuing authorities of former times, which sign their lists as long as anything they issued is out.
+fn open_former(
+    folder: &Folder,
+    state: &State,
+    passphrase: &Passphrase,
+) -> Result<Vec<(Serial, Ca)>, OpenError> {
+    let paths: Vec<_> =
+        state.former_issuing.keys().map(|serial| folder.former_issuing_key(*serial)).collect();
+    let seeds = Seed::read_all(&paths, passphrase)?;
+    let open = |((serial, former), seed): ((&Serial, &FormerIssuing), Seed)| {
+        Ok((*serial, Ca::open(Bytes::copy_from_slice(&former.certificate.0), seed.ca_key()?)?))
+    };
+    state.former_issuing.iter().zip(seeds).map(open).collect()
 }
 
 /// Certificates as PEM text.

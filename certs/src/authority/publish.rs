@@ -200,6 +200,7 @@ impl Authority {
             certificates: next
                 .certificates_in_force(now)
                 .chain([self.issuing.certificate.der.clone()])
+                .chain(next.former_issuers(now))
                 .collect(),
         })
     }
@@ -212,11 +213,19 @@ pub(super) fn prepare(out: &Path) -> Result<(), FileError> {
 }
 
 impl State {
+    /// The certificates, DER, of issuing authorities of former times that nodes still meet.
+    fn former_issuers(&self, now: Timestamp) -> impl Iterator<Item = Bytes> {
+        let met = self.former_issuing.values().filter(move |former| former.until > now);
+        met.filter(|former| former.revoked.is_none())
+            .map(|former| Bytes::copy_from_slice(&former.certificate.0))
+    }
+
     /// The certificate in force of every agency that takes part, DER.
     fn certificates_in_force(&self, now: Timestamp) -> impl Iterator<Item = Bytes> {
         let counts = move |record: &&AgencyRecord| {
             let certificate = self.certificates.get(&record.serial);
-            let in_force = certificate.is_some_and(|found| found.revoked.is_none() && found.not_after > now);
+            let in_force = certificate.is_some_and(|found| found.revoked.is_none() && found.not_after > now)
+                && !self.issuer_is_revoked(record.serial);
             in_force && record.standing == Standing::Active
         };
         let records = self.agencies.values().filter(counts);

@@ -10,11 +10,12 @@ use valise_proto::id::TrustDomain;
 use valise_proto::label::{AtMost, Ceiling, PolicyId};
 
 use super::{Common, Ended, Outcome, ask, days, now, render};
-use crate::authority::{self, Authority, Founding};
+use crate::authority::{self, Authority, Founding, Renewal};
 use crate::folder::Folder;
 use crate::passphrase::Passphrase;
 use crate::profile::{Classes, Draft};
 use crate::root::RootPlace;
+use crate::state::{RevocationReason, Serial};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -34,6 +35,35 @@ pub(super) struct InitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IssuingCommand {
+    /// List the issuing authority and those of former times whose certificates are out yet; needs neither root nor passphrase
+    List,
+    /// Put another issuing authority in the place of the one in force; needs the root
+    ///
+    /// What the former one issued goes on counting until it runs out. Without a --ceiling option the ceiling stays.
+    Renew {
+        #[command(flatten)]
+        root: RootArgs,
+        #[command(flatten)]
+        list: RootListArgs,
+        #[command(flatten)]
+        ceiling: CeilingArgs,
+        /// Sign the directory with a new key from now on
+        #[arg(long)]
+        new_directory_key: bool,
+    },
+    /// Revoke an issuing authority of former times and with it all it issued; needs the root
+    Revoke {
+        /// The serial of its certificate, as `issuing list` shows it
+        #[arg(value_name = "SERIAL")]
+        serial: Serial,
+        /// Why: unspecified, key-compromise, superseded, cessation-of-operation or privilege-withdrawn
+        #[arg(long, value_name = "REASON")]
+        reason: RevocationReason,
+        #[command(flatten)]
+        root: RootArgs,
+        #[command(flatten)]
+        list: RootListArgs,
+    },
     /// Sign a new revocation list of the root, before the last one runs out; needs the root
     Crl {
         #[command(flatten)]
@@ -86,6 +116,12 @@ pub(super) struct CeilingArgs {
 }
 
 impl CeilingArgs {
+    /// Whether none was given.
+    fn is_empty(&self) -> bool {
+        let given = [&self.states, &self.compartments, &self.affiliations];
+        self.clearance.is_none() && given.iter().all(|names| names.is_empty())
+    }
+
     /// The ceiling; all mistakes are told at once.
     pub(super) fn ceiling(&self) -> Result<Ceiling, Ended> {
         let mut mistakes = Vec::new();
@@ -184,8 +220,28 @@ pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
 
 pub(super) fn issuing(common: &Common, command: IssuingCommand) -> Outcome {
     match command {
+        IssuingCommand::List => list(common),
+        IssuingCommand::Renew { root, list, ceiling, new_directory_key } => {
+            let ceiling = if ceiling.is_empty() { None } else { Some(ceiling.ceiling()?) };
+            let renewal = Renewal { ceiling, new_directory_key, root_list: list.lifetime() };
+            renew(common, &root, &renewal)
+        }
+        IssuingCommand::Revoke { serial, reason, root, list } => {
+            let (mut authority, place, _) = with_root(common, &root)?;
+            let next_update = authority.revoke_issuing(&place, serial, reason, (list.lifetime(), now()))?;
+            if common.json {
+                return render::json(
+                    &serde_json::json!({ "revoked": serial, "root_list_next_update": next_update }),
+                );
+            }
+            say!("Issuing certificate {serial} is revoked, and with it all it issued.")?;
+            say!(
+                "Members whose certificates it issued need new ones: valise-ca bundle, valise-ca broker issue."
+            )?;
+            super::commands::from_next_publication(common)
+        }
         IssuingCommand::Crl { root, list } => {
-            let (mut authority, place) = with_root(common, &root)?;
+            let (mut authority, place, _) = with_root(common, &root)?;
             let next_update = authority.renew_root_list(&place, list.lifetime(), now())?;
             if common.json {
                 return render::json(&serde_json::json!({ "root_list_next_update": next_update }));
@@ -198,10 +254,43 @@ pub(super) fn issuing(common: &Common, command: IssuingCommand) -> Outcome {
     }
 }
 
+fn list(common: &Common) -> Outcome {
+    let views = common.register()?.issuing()?;
+    if common.json {
+        return render::json(&views);
+    }
+    for view in views {
+        let what = match view.revoked_at {
+            Some(at) => format!("revoked at {at}"),
+            None if view.in_force => "in force".to_owned(),
+            None => "of former times".to_owned(),
+        };
+        say!("{}  {what}", view.serial)?;
+        say!("  counts        {} to {}", view.not_before, view.not_after)?;
+        let until = view.issued_until.map_or_else(String::new, |until| format!(", the last until {until}"));
+        say!("  certificates  {}{until}", view.issued)?;
+    }
+    Ok(())
+}
+
+fn renew(common: &Common, root: &RootArgs, renewal: &Renewal) -> Outcome {
+    let (mut authority, place, passphrase) = with_root(common, root)?;
+    let renewed = authority.renew_issuing(&place, &passphrase, renewal, now())?;
+    if common.json {
+        return render::json(&renewed);
+    }
+    say!("Issuing certificate {} took over from {}.", renewed.serial, renewed.former)?;
+    say!("It counts until {}; delegation {} of the root.", renewed.not_after, renewed.generation)?;
+    say!("Ceiling: {}", authority.ceiling())?;
+    say!("The root's revocation list counts until {}.", renewed.root_list_next_update)?;
+    say!("The root can go back into its safe. Make a new backup of both folders.")?;
+    super::commands::from_next_publication(common)
+}
+
 /// Opens the authority, and finds out what opens its root.
-fn with_root(common: &Common, root: &RootArgs) -> Result<(Authority, RootPlace), Ended> {
+fn with_root(common: &Common, root: &RootArgs) -> Result<(Authority, RootPlace, Passphrase), Ended> {
     common.register()?;
     let passphrase = ask::passphrase(common.passphrase_file.as_deref())?;
     let place = root.place(common, &passphrase)?;
-    Ok((common.open_with(&passphrase)?, place))
+    Ok((common.open_with(&passphrase)?, place, passphrase))
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use valise_proto::crypto::{KeyError, VerifyingKey};
 use valise_proto::id::{AgencyId, BrokerName, IdError, KeyId, Role, SpiffeId, Timestamp, TrustDomain};
@@ -161,6 +162,11 @@ pub(crate) struct State {
     pub(crate) root_certificate: Hex,
     /// DER.
     pub(crate) issuing_certificate: Hex,
+    pub(crate) issuing_serial: Serial,
+    /// Issuing authorities of former times, whose certificates are out yet.
+    pub(crate) former_issuing: BTreeMap<Serial, FormerIssuing>,
+    /// Every number that the root gives is higher: a restored authority knows not how far the root has gone.
+    pub(crate) root_floor: u64,
     /// Of the last directory signed.
     pub(crate) directory_version: u64,
     /// The root's revocation list, which lasts from one ceremony to the next.
@@ -176,6 +182,18 @@ pub(crate) struct State {
     pub(crate) certificates: BTreeMap<Serial, CertificateRecord>,
     /// Keys of revoked members, which nobody may bring again.
     pub(crate) retired_keys: BTreeSet<KeyId>,
+}
+
+/// An issuing authority of former times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FormerIssuing {
+    /// DER.
+    pub(crate) certificate: Hex,
+    /// When the last certificate it issued runs out. Until then it signs the list of those revoked.
+    pub(crate) until: Timestamp,
+    /// Whether the root revoked it, and with it all it issued.
+    pub(crate) revoked: Option<Revoked>,
 }
 
 /// The root's list of issuing authorities that were revoked.
@@ -217,6 +235,7 @@ impl State {
     ) {
         let record = CertificateRecord {
             holder: holder.clone(),
+            issuer: self.issuing_serial,
             issued_at: now,
             not_before: period.not_before,
             not_after: period.not_after,
@@ -228,7 +247,29 @@ impl State {
     /// The certificates that this state has and an earlier one had not.
     pub(crate) fn issued_since(&self, earlier: &Self) -> Vec<Serial> {
         let new = self.certificates.keys().filter(|serial| !earlier.certificates.contains_key(serial));
-        new.copied().collect()
+        let issuing = (self.issuing_serial != earlier.issuing_serial).then_some(self.issuing_serial);
+        new.copied().chain(issuing).collect()
+    }
+
+    /// Every certificate on record, those of issuing authorities among them.
+    pub(crate) fn serials(&self) -> impl Iterator<Item = Serial> {
+        let issuing = self.former_issuing.keys().chain([&self.issuing_serial]);
+        self.certificates.keys().chain(issuing).copied()
+    }
+
+    /// The certificate, DER, of the authority that issued this one.
+    pub(crate) fn issuer_of(&self, serial: Serial) -> Bytes {
+        let issuer = self.certificates.get(&serial).map(|record| record.issuer);
+        let former = issuer.and_then(|issuer| self.former_issuing.get(&issuer));
+        let certificate = former.map_or(&self.issuing_certificate, |former| &former.certificate);
+        Bytes::copy_from_slice(&certificate.0)
+    }
+
+    /// Whether the root revoked the authority that issued this certificate.
+    pub(crate) fn issuer_is_revoked(&self, serial: Serial) -> bool {
+        let issuer = self.certificates.get(&serial).map(|record| record.issuer);
+        let former = issuer.and_then(|issuer| self.former_issuing.get(&issuer));
+        former.is_some_and(|former| former.revoked.is_some())
     }
 
     /// Puts every certificate of `holder` that still counts on the revocation list. For those put there at that same
@@ -241,10 +282,11 @@ impl State {
         }
     }
 
-    /// What a revocation list of `now` holds.
-    pub(crate) fn revoked(&self, now: Timestamp) -> Vec<RevokedSerial> {
-        let listed =
-            self.certificates.iter().filter(|(_, record)| record.not_after.plus(REVOKED_AFTER_EXPIRY) >= now);
+    /// What a revocation list of `now` holds, of the issuing authority with this certificate.
+    pub(crate) fn revoked(&self, issuer: Serial, now: Timestamp) -> Vec<RevokedSerial> {
+        let listed = self.certificates.iter().filter(|(_, record)| {
+            record.issuer == issuer && record.not_after.plus(REVOKED_AFTER_EXPIRY) >= now
+        });
         let entry = |(serial, record): (&Serial, &CertificateRecord)| {
             let Revoked { at, since, reason } = record.revoked?;
             Some(RevokedSerial { serial: *serial, at, since, reason })

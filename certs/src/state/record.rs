@@ -134,6 +134,8 @@ impl BrokerRecord {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateRecord {
     pub(crate) holder: SpiffeId,
+    /// The issuing authority's certificate.
+    pub(crate) issuer: Serial,
     pub(crate) issued_at: Timestamp,
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,

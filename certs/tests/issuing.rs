@@ -1,0 +1,188 @@
+//! One issuing authority after the other: what is out goes on counting, until the root says otherwise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may stop at the first surprise
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use common::judge::{client, verify};
+use common::{DAY, Founded, Node, PASSPHRASE, agency, ca, mode, passphrase, snapshot, text};
+use valise_certs::authority::{IssuingError, Renewal, Successor};
+use valise_certs::root::ROOT_LIST_LIFETIME;
+use valise_certs::{Authority, Passphrase, Profile, RevocationReason, RootPlace, audit};
+use valise_proto::directory::Directory;
+use valise_proto::id::Timestamp;
+use valise_proto::label::{AtMost, Ceiling, Classification};
+
+fn place(founded: &Founded) -> RootPlace {
+    RootPlace { dir: founded.dir.join("root"), passphrase: passphrase() }
+}
+
+fn renewal() -> Renewal {
+    Renewal { ceiling: None, new_directory_key: false, root_list: ROOT_LIST_LIFETIME }
+}
+
+fn renew(founded: &mut Founded, renewal: &Renewal, now: Timestamp) -> Result<Successor, IssuingError> {
+    let place = place(founded);
+    founded.authority.renew_issuing(&place, &passphrase(), renewal, now)
+}
+
+fn enrol(founded: &mut Founded, name: &str, now: Timestamp) -> Vec<Bytes> {
+    let profile = Profile::up_to(Classification::Secret);
+    let bundle = founded.authority.enrol(&Node::new(name).request(), &profile, now).unwrap();
+    bundle.bundle().chain.clone()
+}
+
+#[test]
+fn what_the_former_authority_issued_counts_beside_what_the_new_one_issues() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let old = enrol(&mut founded, "fra/ncb", now);
+    let before = founded.authority.publication(now).unwrap();
+    let renewed = renew(&mut founded, &renewal(), now).unwrap();
+    assert_eq!(renewed.generation, 2);
+    let new = enrol(&mut founded, "ken/ncb", now);
+    assert_ne!(old[1], new[1], "two issuers");
+    let publication = founded.authority.publication(now).unwrap();
+    assert_eq!(publication.crls.len(), 3, "the root's list and one of each issuing authority");
+    for chain in [&old, &new] {
+        assert_eq!(verify(&publication, chain, client(), now), Ok(()));
+        assert!(publication.certificates.contains(&chain[1]), "an issuer is not published");
+    }
+    // A bundle carries the issuer of the very certificate it carries.
+    let again = founded.authority.bundle(&agency("fra/ncb"), now).unwrap();
+    assert_eq!(again.bundle().chain, old);
+    // Nodes take the delegation after the one they hold, and never the other way.
+    publication.directory.check_may_replace(&before.directory).unwrap();
+    assert!(before.directory.check_may_replace(&publication.directory).is_err());
+    // The former key still takes back what it gave.
+    founded.authority.revoke(&common::member("fra/ncb"), RevocationReason::KeyCompromise, now).unwrap();
+    let publication = founded.authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &old, client(), now), Err(webpki::Error::CertRevoked));
+    assert_eq!(verify(&publication, &new, client(), now), Ok(()));
+}
+
+#[test]
+fn a_renewed_authority_opens_again_and_destroys_a_former_key_when_nothing_of_it_is_out() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let old = enrol(&mut founded, "fra/ncb", now);
+    let first = renew(&mut founded, &Renewal { new_directory_key: true, ..renewal() }, now).unwrap();
+    let kept: PathBuf = founded.dir.join(format!("issuing-{}.key", first.former));
+    assert_eq!(mode(&kept), 0o600);
+    assert!(fs::read_to_string(&kept).unwrap().contains("ENCRYPTED PRIVATE KEY"));
+    let Founded { authority, dir, temp, .. } = founded;
+    drop(authority);
+    let mut authority = Authority::open(&dir, &passphrase()).unwrap();
+    let publication = authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &old, client(), now), Ok(()));
+    let directory = Directory::verify(publication.directory.encoded().clone(), &authority.trust()).unwrap();
+    assert_eq!(directory.content().delegation.delegation().directory_key.key_id(), first.directory_key);
+    audit::verify(&dir, None).unwrap();
+    // Half a year later the last certificate of the first one has run out.
+    let later = now.plus(180 * DAY);
+    let mut founded = Founded { temp, dir, authority, now: later };
+    let second = renew(&mut founded, &renewal(), later).unwrap();
+    assert!(!kept.exists(), "a key of which nothing is out any more was kept");
+    assert_eq!((second.former, second.generation), (first.serial, 3));
+    drop(founded.authority);
+    Authority::open(&founded.dir, &passphrase()).unwrap().publication(later).unwrap();
+    audit::verify(&founded.dir, None).unwrap();
+}
+
+#[test]
+fn the_root_revokes_an_issuing_authority_and_all_it_issued() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let old = enrol(&mut founded, "fra/ncb", now);
+    let place = place(&founded);
+    let revoke = |founded: &mut Founded, serial| {
+        founded.authority.revoke_issuing(&place, serial, RevocationReason::KeyCompromise, (365 * DAY, now))
+    };
+    let serial = renew(&mut founded, &renewal(), now).unwrap();
+    let error = revoke(&mut founded, serial.serial).unwrap_err();
+    assert!(matches!(error, IssuingError::InForce(_)), "{error}");
+    revoke(&mut founded, serial.former).unwrap();
+    let publication = founded.authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &old, client(), now), Err(webpki::Error::CertRevoked));
+    assert!(!publication.certificates.contains(&old[1]), "a revoked issuer is published");
+    let error = revoke(&mut founded, serial.former).unwrap_err().to_string();
+    assert!(error.contains("was revoked at"), "{error}");
+    // The agency gets another certificate at once, though the one it has is new.
+    let bundle = founded.authority.bundle(&agency("fra/ncb"), now).unwrap();
+    let publication = founded.authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &bundle.bundle().chain, client(), now), Ok(()));
+}
+
+#[test]
+fn g03_the_ceiling_changes_with_the_delegation_and_not_below_what_was_granted() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    enrol(&mut founded, "fra/ncb", now);
+    let ceiling = |class: Classification| Ceiling {
+        states: AtMost::Only(["FRA".parse().unwrap()].into()),
+        classifications: class.and_below(),
+        ..Ceiling::unlimited()
+    };
+    let with = |class| Renewal { ceiling: Some(ceiling(class)), ..renewal() };
+    let before = snapshot(&founded.dir);
+    let error = renew(&mut founded, &with(Classification::Restricted), now).unwrap_err().to_string();
+    assert!(error.contains("fra/ncb") && error.contains("clearance set"), "{error}");
+    assert_eq!(snapshot(&founded.dir), before, "the root was asked for what cannot be");
+    renew(&mut founded, &with(Classification::Secret), now).unwrap();
+    let publication = founded.authority.publication(now).unwrap();
+    let carried = &publication.directory.content().delegation.delegation().ceiling;
+    assert_eq!(
+        (carried, founded.authority.ceiling()),
+        (&ceiling(Classification::Secret), &ceiling(Classification::Secret))
+    );
+    let profile = Profile::up_to(Classification::Secret);
+    let error = founded.authority.enrol(&Node::new("ken/ncb").request(), &profile, now).unwrap_err();
+    assert!(error.to_string().contains("those of: FRA"), "{error}");
+}
+
+#[test]
+fn a_renewal_that_is_refused_leaves_both_folders_as_they_were() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let before = snapshot(&founded.dir);
+    let wrong = Passphrase::new("not the passphrase").unwrap();
+    let place = place(&founded);
+    let error = founded.authority.renew_issuing(&place, &wrong, &renewal(), now).unwrap_err().to_string();
+    assert!(error.contains("issuing.key"), "{error}");
+    let other = RootPlace { passphrase: wrong, ..place };
+    let error =
+        founded.authority.renew_issuing(&other, &passphrase(), &renewal(), now).unwrap_err().to_string();
+    assert!(error.contains("root.key"), "{error}");
+    assert_eq!(snapshot(&founded.dir), before);
+}
+
+#[test]
+fn the_issuing_authority_is_listed_renewed_and_revoked_by_command() {
+    let founded = Founded::new();
+    let secret = founded.temp.path().join("passphrase");
+    fs::write(&secret, PASSPHRASE).unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let Founded { temp: _temp, dir, authority, .. } = founded;
+    drop(authority);
+    let run = |args: &[&str]| {
+        let common =
+            ["--dir", dir.to_str().unwrap(), "--passphrase-file", secret.to_str().unwrap(), "--json"];
+        let output = ca(&[args, &common].concat());
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stdout));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let renewed = run(&["issuing", "renew", "--new-directory-key", "--ceiling-state", "FRA"]);
+    let listed = run(&["issuing", "list"]);
+    assert_eq!((&listed[0]["serial"], &listed[0]["in_force"]), (&renewed["serial"], &true.into()));
+    assert_eq!(listed[1]["serial"], renewed["former"]);
+    run(&["issuing", "revoke", renewed["former"].as_str().unwrap(), "--reason", "superseded"]);
+    assert!(!run(&["issuing", "list"])[1]["revoked_at"].is_null());
+    run(&["issuing", "crl", "--root-crl-days", "30"]);
+    let actions = run(&["audit", "show"]);
+    let actions: Vec<_> = actions.as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["FOUND", "RENEW_ISSUING", "REVOKE_ISSUING", "ROOT_LIST"]);
+}
