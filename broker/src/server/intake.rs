@@ -74,6 +74,7 @@ pub(super) async fn serve(
     let (read, written) = tokio::join!(reading, writing);
     match read.and(written) {
         Ok(()) => {
+            peer.after_goodbye().await;
             sender.finish_and_wait().await;
             Ok(())
         }

@@ -28,6 +28,7 @@ pub(super) async fn serve(
     };
     peer.tell(Input::StreamClosed { stream }).await;
     if ended.is_ok() {
+        peer.after_goodbye().await;
         sender.finish_and_wait().await;
     }
     ended

@@ -27,6 +27,9 @@ use crate::core::{SessionId, StreamId};
 /// How long the peers are given to hear that the broker has closed their connections.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
+/// How long the other streams of a session stay open for the peer to hear the goodbye first.
+const GOODBYE_HEARD_MAX: Duration = Duration::from_millis(500);
+
 /// Numbers for sessions and streams; they mean nothing outside this process.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -70,7 +73,8 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
         return;
     }
     tracing::debug!(%agency, remote = %connection.remote_addr(), "connected");
-    let peer = Arc::new(Peer { session, agency, connection, shared, ending, tasks });
+    let parted = CancellationToken::new();
+    let peer = Arc::new(Peer { session, agency, connection, shared, ending, parted, tasks });
     let reason = tokio::select! {
         () = peer.run(frames_receiver) => peer.connection.closed().await,
         reason = peer.connection.closed() => reason,
@@ -89,6 +93,8 @@ pub(super) struct Peer {
     pub(super) shared: Arc<Shared>,
     /// Cancelled when nothing more is to be read from its streams.
     pub(super) ending: CancellationToken,
+    /// Cancelled when the peer has the goodbye, or cannot be given it.
+    parted: CancellationToken,
     /// The tasks of its streams, and what they started.
     pub(super) tasks: TaskTracker,
 }
@@ -191,6 +197,16 @@ impl Peer {
             }
         }
         sender.finish_and_wait().await;
+        self.parted.cancel();
+    }
+
+    /// Waits, where the session is ending, until the peer has been told why: whoever saw its other streams end first would
+    /// take it for a fault.
+    pub(super) async fn after_goodbye(&self) {
+        if self.ending.is_cancelled() {
+            // Heard or not, the stream ends now.
+            let _ = tokio::time::timeout(GOODBYE_HEARD_MAX, self.parted.cancelled()).await;
+        }
     }
 
     async fn serve_stream(

@@ -142,6 +142,39 @@ async fn g10_an_agency_that_reads_nothing_is_parted_with_in_time_all_the_same() 
     broker.stop().await;
 }
 
+/// An agent that saw a stream of notices end first would take it for a fault and dial again, without a word to anybody.
+#[tokio::test]
+async fn g03_the_reason_comes_before_any_stream_ends() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
+    let broker = office.start().await;
+    for round in 0..5 {
+        let mut france = office.connect(&broker, "fra/ncb").await;
+        let mut inbox = france.receive(PRIORITY, 16).await;
+        let mut submit = france.submit(PRIORITY).await;
+        // Both are served.
+        submit.ask(office.exchange.envelope("fra/ncb", &["ken/ncb"]).encode()).await;
+        let ids = accepted(&office, &broker, "fra/ncb", 1).await;
+        let (cursor, envelope) = inbox.envelope().await;
+        assert_eq!([envelope.header().notice_id], *ids);
+        inbox.ack(cursor).await;
+        let since = office.exchange.start;
+        office.publish_status(AgencyStatus::Suspended { since });
+        broker.reload().await.unwrap();
+        let first = soon("the end", async {
+            tokio::select! {
+                code = france.goodbye() => code,
+                _ = inbox.receiver.next() => None,
+                _ = submit.receiver.next() => None,
+            }
+        });
+        assert_eq!(first.await, Some(RefusalCode::Suspended), "round {round}: a stream ended first");
+        office.publish_status(AgencyStatus::Active);
+        broker.reload().await.unwrap();
+    }
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn g12_a_revoked_certificate_is_told_by_its_serial_and_another_of_the_agency_goes_on() {
     let office = Office::of_three();
