@@ -116,7 +116,7 @@ impl Matter {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
 
     #[test]
     fn g09_recipients_and_omissions_are_together_the_states_that_paragraph_3_names(matter in matter()) {

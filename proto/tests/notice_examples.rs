@@ -46,6 +46,29 @@ fn every_example_goes_to_whom_paragraph_3_names() {
 }
 
 #[test]
+fn the_examples_stay_notices_for_years() {
+    for (name, _, _) in EXAMPLES {
+        let json = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
+        for now in ["2026-03-01T00:00:00Z", "2027-11-25T12:00:00Z", "2034-12-31T00:00:00Z"] {
+            let read = Notice::from_json(&json, &policy(), now.parse().unwrap());
+            assert!(read.is_ok(), "{name} at {now}: {read:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_page_is_a_notice_and_goes_where_the_page_says() {
+    let page = include_str!("../../PROTOCOL.md");
+    let json = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let notice = Notice::from_json(json.as_bytes(), &policy(), now()).unwrap();
+    let told = notice.addressees(&"ken/ncb".parse().unwrap(), &directory(&[])).unwrap();
+    let told: Vec<_> = told.iter().map(|to| to.agency.as_str()).collect();
+    assert_eq!(told, ["tur/border", "xpo/general-secretariat"]);
+    let labels: Vec<_> = notice.portions().iter().map(|portion| portion.label().to_string()).collect();
+    assert_eq!(labels, ["RESTRICTED", "CONFIDENTIAL", "SECRET//REL TO TUR"]);
+}
+
+#[test]
 fn every_file_is_an_example_that_is_tested() {
     let files =
         std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

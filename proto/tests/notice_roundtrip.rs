@@ -276,7 +276,7 @@ fn read(json: &Value) -> Notice {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     #[test]
     fn what_the_author_wrote_is_what_the_notice_shows(json in notice()) {

@@ -1,5 +1,5 @@
-//! Persons. There are no fields for religion or ethnicity, and there will be none (S/RES/2396, paragraphs 29 to 31:
-//! no profiling).
+//! Persons. There are no fields for religion or ethnicity, nor others by which persons could be profiled on a
+//! discriminatory ground, and there will be none (S/RES/2396, paragraph 4).
 
 use super::date::BirthDate;
 use super::document::Document;

@@ -155,6 +155,8 @@ fn a_wrong_check_digit_is_named_with_its_place() {
         .collect();
     assert_eq!(names, [(BIRTH, 20), (WHOLE, 44)]);
     assert!(!faults[0].to_string().contains("740811"), "a fault repeats the line");
+    // Where personal data may not go, not even the digit is told.
+    assert_eq!(faults[0].place(), "line 2, position 20: check digit of the date of birth");
 }
 
 #[test]
