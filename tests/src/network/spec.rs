@@ -1,6 +1,7 @@
 //! What a network is to be made of.
 
 use valise_certs::{Grant, Profile};
+use valise_proto::directory::Function;
 use valise_proto::label::Classification;
 
 use super::NetworkError;
@@ -13,6 +14,7 @@ pub struct AgencySpec {
     pub(super) class: Classification,
     pub(super) compartments: Vec<String>,
     pub(super) affiliations: Vec<String>,
+    pub(super) functions: Vec<Function>,
     pub(super) contact_point: Option<bool>,
     pub(super) running: bool,
 }
@@ -26,6 +28,7 @@ impl AgencySpec {
             class: Classification::Secret,
             compartments: Vec::new(),
             affiliations: Vec::new(),
+            functions: Vec::new(),
             contact_point: None,
             running: true,
         }
@@ -49,6 +52,13 @@ impl AgencySpec {
     #[must_use]
     pub fn affiliated_with(mut self, organisation: &str) -> Self {
         self.affiliations.push(organisation.to_owned());
+        self
+    }
+
+    /// With this function, by which agencies of its State can address it.
+    #[must_use]
+    pub fn with_function(mut self, function: Function) -> Self {
+        self.functions.push(function);
         self
     }
 
@@ -87,6 +97,7 @@ impl AgencySpec {
     pub(super) fn profile(&self, first: bool) -> Result<Profile, NetworkError> {
         let mut profile = Profile::up_to(self.class);
         profile.clearance = self.grant(self.class)?;
+        profile.functions.extend(self.functions.iter().copied());
         profile.contact_point = self.contact_point.unwrap_or(first);
         Ok(profile)
     }
