@@ -235,6 +235,21 @@ impl Root {
         Ok(Self { dir: dir.clone(), delegating, ca, state, _lock: lock })
     }
 
+    /// Keeps what is on record now, until [`Root::settle`].
+    pub(crate) fn keep_former(&self) -> Result<(), RootError> {
+        Ok(files::keep_former(&state_file(&self.dir), &former_file(&self.dir))?)
+    }
+
+    /// Ends what [`Root::keep_former`] began. With `undo`, the record is what it was then: nothing left this process.
+    /// It takes no room to put back what is there under another name.
+    pub(crate) fn settle(&self, undo: bool) {
+        let former = former_file(&self.dir);
+        if undo {
+            let _ = fs::rename(&former, state_file(&self.dir));
+        }
+        let _ = files::remove_if_there(&former);
+    }
+
     /// The certificate, DER.
     pub(crate) fn certificate(&self) -> &Bytes {
         &self.ca.certificate.der
@@ -350,9 +365,13 @@ fn state_file(dir: &Path) -> PathBuf {
     dir.join("root.json")
 }
 
+fn former_file(dir: &Path) -> PathBuf {
+    dir.join("root.json.former")
+}
+
 fn files_of(dir: &Path) -> Vec<PathBuf> {
     let folder = Folder::new(dir);
-    let own = [key_file(dir), certificate_file(dir), state_file(dir)];
+    let own = [key_file(dir), certificate_file(dir), state_file(dir), former_file(dir)];
     let copies: Vec<PathBuf> = own.iter().map(|path| files::copy_of(path)).collect();
     let marker = folder.unfinished();
     let marker_copy = files::copy_of(&marker);

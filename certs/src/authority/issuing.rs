@@ -22,7 +22,8 @@ use crate::keys::{KeysError, Seed};
 use crate::passphrase::Passphrase;
 use crate::register::{Register, RegisterError};
 use crate::root::{Asked, Delegated, Root, RootError, RootPlace};
-use crate::state::{FormerIssuing, Hex, RevocationReason, Revoked, Serial, State, StateError, Stored};
+use crate::state::{self, FormerIssuing, Hex, RevocationReason, Revoked, Serial, State, StateError, Stored};
+use crate::transaction;
 use crate::x509::{Period, SignError, read_certificate};
 
 /// Why nothing was done with the root. The authority is as it was; a number the root has noted is not used again.
@@ -116,14 +117,36 @@ impl Authority {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<Timestamp, IssuingError> {
+        self.with_root(place, |authority, root| {
+            let list = root.list(lifetime, authority.state.root_floor, now)?;
+            let deed = Deed::new(Action::RootList, &authority.state.trust_domain, now)
+                .with("number", list.number)
+                .with("next_update", list.next_update);
+            let next_update = list.next_update;
+            authority.commit(State { root_list: list, ..authority.state.clone() }, &deed)?;
+            Ok(next_update)
+        })
+    }
+
+    /// Opens the root for one act. Where that fails, the root's record is as it was, unless the authority's folder may
+    /// hold what the root made: then its numbers stay used up.
+    fn with_root<T>(
+        &mut self,
+        place: &RootPlace,
+        act: impl FnOnce(&mut Self, &mut Root) -> Result<T, IssuingError>,
+    ) -> Result<T, IssuingError> {
         let mut root = Root::open(place, &self.state.root_key.0)?;
-        let list = root.list(lifetime, self.state.root_floor, now)?;
-        let deed = Deed::new(Action::RootList, &self.state.trust_domain, now)
-            .with("number", list.number)
-            .with("next_update", list.next_update);
-        let next_update = list.next_update;
-        self.commit(State { root_list: list, ..self.state.clone() }, &deed)?;
-        Ok(next_update)
+        root.keep_former()?;
+        let done = act(self, &mut root);
+        root.settle(done.is_err() && self.is_as_opened());
+        done
+    }
+
+    /// Whether the folder holds the state that this process last saw there, and no change that counts is under way.
+    fn is_as_opened(&self) -> bool {
+        let under_way = self.folder.path().join(transaction::MARKER).exists();
+        let on_record = state::load::<State>(&self.folder.state(), None);
+        !under_way && on_record.is_ok_and(|found| found.journal == self.state.journal)
     }
 
     /// Puts another issuing authority in the place of the one in force. `passphrase` is the authority's own.
@@ -144,7 +167,17 @@ impl Authority {
         let ceiling = renewal.ceiling.clone().unwrap_or_else(|| self.ceiling().clone());
         ceiling.check_sizes()?;
         self.check_fits(&ceiling, now)?;
-        let mut root = Root::open(place, &self.state.root_key.0)?;
+        let keys = (former_key, ceiling);
+        self.with_root(place, |authority, root| authority.succeed(root, passphrase, keys, (renewal, now)))
+    }
+
+    fn succeed(
+        &mut self,
+        root: &mut Root,
+        passphrase: &Passphrase,
+        (former_key, ceiling): (Vec<u8>, Ceiling),
+        (renewal, now): (&Renewal, Timestamp),
+    ) -> Result<Successor, IssuingError> {
         let issuing_seed = Seed::generate();
         let directory_seed = renewal.new_directory_key.then(Seed::generate);
         let directory_key =
@@ -223,19 +256,20 @@ impl Authority {
         if serial == self.state.issuing_serial {
             return Err(IssuingError::InForce(serial));
         }
-        let mut root = Root::open(place, &self.state.root_key.0)?;
         let revoked = Revoked { at: now, since: now, reason };
-        let mut next = self.state.clone();
-        next.root_list = root.revoke(serial, revoked, (lifetime, next.root_floor))?;
-        if let Some(former) = next.former_issuing.get_mut(&serial) {
-            former.revoked = Some(revoked);
-        }
-        let next_update = next.root_list.next_update;
-        let deed = Deed::new(Action::RevokeIssuing, serial, now)
-            .with("reason", reason)
-            .with("root_list", next.root_list.number);
-        self.commit(next, &deed)?;
-        Ok(next_update)
+        self.with_root(place, |authority, root| {
+            let mut next = authority.state.clone();
+            next.root_list = root.revoke(serial, revoked, (lifetime, next.root_floor))?;
+            if let Some(former) = next.former_issuing.get_mut(&serial) {
+                former.revoked = Some(revoked);
+            }
+            let next_update = next.root_list.next_update;
+            let deed = Deed::new(Action::RevokeIssuing, serial, now)
+                .with("reason", reason)
+                .with("root_list", next.root_list.number);
+            authority.commit(next, &deed)?;
+            Ok(next_update)
+        })
     }
 
     /// The lists that every node must hold: the root's, the issuing authority's of `period`, and those of its
