@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use valise_proto::directory::Origination;
 use valise_proto::enrolment::{ENROLMENT_BYTES_MAX, SignedEnrolmentBundle, SignedEnrolmentRequest};
 use valise_proto::id::AgencyId;
+use valise_proto::label::PolicyId;
 
 use super::ask::{self, Compared};
 use super::{Common, Ended, LeafArgs, Outcome, ValidityArgs, commands, now, render};
@@ -113,7 +115,7 @@ fn mistakes(error: ProfileError) -> Ended {
 
 pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
     let EnrolArgs { request, out, fingerprint, accept_fingerprint, profile, options, validity, leaf } = args;
-    common.register()?;
+    let policy = common.register()?.authority()?.policy;
     // Before anybody takes up the telephone: can this become an enrolment at all?
     let profile = profile_of(profile.as_deref(), options)?;
     let signed = read_request(&request)?;
@@ -122,6 +124,7 @@ pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
         say!("Request of:  {} ({})", signed.request().agency, signed.request().trust_domain)?;
         say!("Made at:     {}", signed.request().created_at)?;
         say!("Fingerprint: {}", signed.fingerprint())?;
+        granted(&signed.request().agency, &profile, &policy)?;
     }
     let compared = match fingerprint {
         Some(fingerprint) => Compared::With(fingerprint),
@@ -133,6 +136,17 @@ pub(super) fn enrol(common: &Common, args: EnrolArgs) -> Outcome {
     authority.set_validity(validity.with_leaf(&leaf));
     let bundle = authority.enrol(&signed, &profile, now())?;
     written(common, &bundle, &out, "Enrolled")
+}
+
+/// Tells what is about to be granted, while it can still be stopped.
+fn granted(agency: &AgencyId, profile: &Profile, policy: &PolicyId) -> Outcome {
+    let Origination { kinds, classifications } = profile.origination();
+    say!("To be:       {}", profile.display_name.as_deref().unwrap_or(&agency.to_string()))?;
+    say!("  functions:     {}", render::listed(&profile.functions))?;
+    say!("  clearance:     {}", profile.clearance.to_clearance(agency.state(), policy))?;
+    say!("  may originate: {}", render::listed(&kinds))?;
+    say!("  classified:    {}", render::listed(&classifications))?;
+    say!("  contact point: {}", if profile.contact_point { "yes" } else { "no" })
 }
 
 fn read_request(path: &Path) -> Result<SignedEnrolmentRequest, Ended> {

@@ -172,7 +172,7 @@ fn certificates(facts: &mut Facts, views: &[CertificateView]) {
     }
 }
 
-fn listed<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(super) fn listed<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }
