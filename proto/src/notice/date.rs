@@ -144,7 +144,8 @@ impl Span {
     fn parse_interval(from: &str, to: &str) -> Result<Self, Fault> {
         if to.contains('/') {
             let short = |part: &str| part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
-            return Err(if short(from) { AMBIGUOUS } else { TWO_ENDS });
+            let written_with_slashes = short(from) || to.split('/').all(short);
+            return Err(if written_with_slashes { AMBIGUOUS } else { TWO_ENDS });
         }
         let open = |side: &str| side.is_empty() || side == "..";
         let side = |side: &str| if open(side) { Ok(None) } else { Self::parse(side).map(Some) };
@@ -171,6 +172,10 @@ impl Span {
             return Err(TIME_OF_DAY);
         }
         if text.contains(['.', ' ']) && text.contains(|c: char| c.is_ascii_digit()) {
+            return Err(AMBIGUOUS);
+        }
+        // As in 01-04-1980, which is April in one country and January in another.
+        if text.len() == 10 && text.rsplit('-').next().is_some_and(|last| last.len() == 4) {
             return Err(AMBIGUOUS);
         }
         let mut fields = text.split('-');
@@ -334,6 +339,8 @@ mod tests {
             ("1799-12-31", TOO_EARLY),
             ("12.4.1988", AMBIGUOUS),
             ("12/04/1988", AMBIGUOUS),
+            ("1988/04/12", AMBIGUOUS),
+            ("12-04-1988", AMBIGUOUS),
             ("1980-04-01T00:00", TIME_OF_DAY),
             ("1980-04-3X", UNSPECIFIED),
             ("1XXX", UNSPECIFIED),

@@ -5,8 +5,9 @@
 //! checks again. Mistakes come all at once, each with its JSON path.
 //!
 //! Where to look: `part` is the list of parts, and each has a file of its own; `written` is the notice as JSON;
-//! `validate` and `safeguards` are the rules about the whole; `addressing` works out who paragraph 3 says is to be
-//! told; `portion` groups parts by label. `json` is how all of these are read.
+//! `validate` has the rules about the whole, `safeguards` those that protect persons, each with the paragraph it rests
+//! on; `addressing` works out who paragraph 3 says is to be told; `portion` groups parts by label. `json` is how all
+//! of these are read.
 //!
 //! Personal data: `Debug` of texts, dates and documents shows none of it, and errors of [`Portion::decode`] never
 //! repeat a value. A [`Mistake`] does, for the author alone.

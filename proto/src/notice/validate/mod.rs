@@ -1,5 +1,6 @@
 //! The rules about a notice as a whole. They work on what could be read, so that one wrong value hides no other
-//! mistake; where a rule needs what could not be read, it says nothing.
+//! mistake; where a rule needs what could not be read, it says nothing. `journey` has the rules about movements and
+//! moments, `person` those about persons and their documents.
 
 mod journey;
 mod person;
