@@ -126,7 +126,9 @@ impl Found {
             read_certificate(Bytes::copy_from_slice(der)).map(|certificate| certificate.period.not_after)
         };
         let issuing = end(&state.issuing_certificate.0)?;
-        self.note(Perishable::IssuingCertificate, (domain, state.directory_key.0.key_id()), issuing, || {
+        let generation = state.root_delegation().map(|signed| signed.delegation().generation);
+        let name = format!("generation {}", generation.unwrap_or_default());
+        self.note(Perishable::IssuingCertificate, (domain, name), issuing, || {
             "valise-ca issuing renew --root-dir DIR".to_owned()
         });
         let list = &state.root_list;

@@ -25,6 +25,7 @@ pub mod root;
 pub mod spool;
 pub mod state;
 pub(crate) mod transaction;
+pub mod transcript;
 pub mod x509;
 
 pub use authority::{Authority, BrokerKit, Founding, Publication, Published, Validity};

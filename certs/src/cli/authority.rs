@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use valise_proto::id::TrustDomain;
 use valise_proto::label::{AtMost, Ceiling, PolicyId};
 
-use super::{Common, Ended, Outcome, ask, days, now, render};
+use super::{Common, Ended, Outcome, ask, care, days, now, render};
 use crate::authority::{self, Authority, Founding, Renewal};
 use crate::folder::Folder;
 use crate::passphrase::Passphrase;
 use crate::profile::{Classes, Draft};
 use crate::root::RootPlace;
 use crate::state::{RevocationReason, Serial};
+use crate::transcript::Ceremony;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -31,6 +32,9 @@ pub(super) struct InitArgs {
     root: RootArgs,
     #[command(flatten)]
     list: RootListArgs,
+    /// Write the transcript of the founding to this new file too, beside those in both folders
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +54,9 @@ pub(super) enum IssuingCommand {
         /// Sign the directory with a new key from now on
         #[arg(long)]
         new_directory_key: bool,
+        /// Write the transcript of the renewal to this new file too, beside those in both folders
+        #[arg(long, value_name = "FILE")]
+        transcript: Option<PathBuf>,
     },
     /// Revoke an issuing authority of former times and with it all it issued; needs the root
     Revoke {
@@ -195,22 +202,28 @@ impl RootArgs {
 }
 
 pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
-    let InitArgs { trust_domain, policy, ceiling, root, list } = args;
+    let InitArgs { trust_domain, policy, ceiling, root, list, transcript } = args;
     let dir = common.dir()?;
     // Before anybody thinks of a passphrase.
     authority::check_vacant(&Folder::new(dir), &root.dir(common)?)?;
+    care::check_transcript(transcript.as_deref())?;
     let ceiling = ceiling.ceiling()?;
     let passphrase = ask::new_passphrase(common.passphrase_file.as_deref())?;
     let place = root.new_place(common, &passphrase)?;
     let founding = Founding { trust_domain, policy, ceiling, root_list: list.lifetime() };
     let authority = Authority::init_with_root(dir, &place, &founding, &passphrase, now())?;
     let view = authority.register().authority()?;
+    let written =
+        care::write_transcript(&authority, common, Ceremony::Founding, &place.dir, transcript.as_deref())?;
     if common.json {
         return render::json(&view);
     }
     say!("Authority of {} founded in {}", view.trust_domain, dir.display())?;
     tell!("{}", render::authority(&view))?;
     say!("")?;
+    for path in written {
+        say!("Transcript, to be printed and signed: {}", path.display())?;
+    }
     say!("The root lies in {}: keep it apart from the rest, on a medium of its own.", place.dir.display())?;
     say!(
         "Keep a copy of both folders and, elsewhere, of the passphrases: without either the exchange ends."
@@ -221,10 +234,11 @@ pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
 pub(super) fn issuing(common: &Common, command: IssuingCommand) -> Outcome {
     match command {
         IssuingCommand::List => list(common),
-        IssuingCommand::Renew { root, list, ceiling, new_directory_key } => {
+        IssuingCommand::Renew { root, list, ceiling, new_directory_key, transcript } => {
+            care::check_transcript(transcript.as_deref())?;
             let ceiling = if ceiling.is_empty() { None } else { Some(ceiling.ceiling()?) };
             let renewal = Renewal { ceiling, new_directory_key, root_list: list.lifetime() };
-            renew(common, &root, &renewal)
+            renew(common, &root, &renewal, transcript.as_deref())
         }
         IssuingCommand::Revoke { serial, reason, root, list } => {
             let (mut authority, place, _) = with_root(common, &root)?;
@@ -273,9 +287,10 @@ fn list(common: &Common) -> Outcome {
     Ok(())
 }
 
-fn renew(common: &Common, root: &RootArgs, renewal: &Renewal) -> Outcome {
+fn renew(common: &Common, root: &RootArgs, renewal: &Renewal, transcript: Option<&Path>) -> Outcome {
     let (mut authority, place, passphrase) = with_root(common, root)?;
     let renewed = authority.renew_issuing(&place, &passphrase, renewal, now())?;
+    let written = care::write_transcript(&authority, common, Ceremony::Renewal, &place.dir, transcript)?;
     if common.json {
         return render::json(&renewed);
     }
@@ -283,6 +298,9 @@ fn renew(common: &Common, root: &RootArgs, renewal: &Renewal) -> Outcome {
     say!("It counts until {}; delegation {} of the root.", renewed.not_after, renewed.generation)?;
     say!("Ceiling: {}", authority.ceiling())?;
     say!("The root's revocation list counts until {}.", renewed.root_list_next_update)?;
+    for path in written {
+        say!("Transcript, to be printed and signed: {}", path.display())?;
+    }
     say!("The root can go back into its safe. Make a new backup of both folders.")?;
     super::commands::from_next_publication(common)
 }

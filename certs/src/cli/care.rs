@@ -1,11 +1,64 @@
-//! Commands that look after the folder as a whole: its passphrase, its backups.
+//! Commands that look after the folder as a whole: its transcripts, its passphrase, its backups.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Common, Outcome, ask, now, render};
+use super::{Common, Ended, Outcome, ask, now, render};
+use crate::authority::Authority;
 use crate::backup::{self, Backup};
+use crate::files::{self, PLAIN_FILE};
+use crate::transcript::{self, Ceremony, Places};
+
+#[derive(Debug, Args)]
+pub(super) struct TranscriptArgs {
+    /// Write the page to this new file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The root's folder, if its files are to be listed too
+    #[arg(long, value_name = "DIR")]
+    root_dir: Option<PathBuf>,
+}
+
+pub(super) fn transcript(common: &Common, args: &TranscriptArgs) -> Outcome {
+    check_transcript(Some(&args.out))?;
+    let places = Places { dir: common.dir()?, root: args.root_dir.as_deref() };
+    let text = transcript::compose(&common.register()?, Ceremony::Standing, places, now())?;
+    files::replace(&args.out, text.as_bytes(), PLAIN_FILE)?;
+    if common.json {
+        return render::json(&serde_json::json!({ "file": args.out }));
+    }
+    say!("Transcript written to {}", args.out.display())
+}
+
+/// Before anything is done: a page that was signed is never written over.
+pub(super) fn check_transcript(path: Option<&Path>) -> Outcome {
+    match path.filter(|path| path.exists()) {
+        None => Ok(()),
+        Some(path) => Err(Ended::Failed(anyhow::anyhow!(
+            "{} is there already; name a new file for the transcript",
+            path.display()
+        ))),
+    }
+}
+
+/// Writes the page of a ceremony that was just held into both folders, and further if that is wanted.
+pub(super) fn write_transcript(
+    authority: &Authority,
+    common: &Common,
+    ceremony: Ceremony,
+    root: &Path,
+    further: Option<&Path>,
+) -> Result<Vec<PathBuf>, Ended> {
+    let (now, places) = (now(), Places { dir: common.dir()?, root: Some(root) });
+    let text = transcript::compose(&authority.register(), ceremony, places, now)?;
+    let written = transcript::write(&text, places, further, now);
+    Ok(written.map_err(|error| {
+        anyhow::Error::new(error).context(
+            "the ceremony counts, but its transcript is missing: run `valise-ca transcript --out FILE`",
+        )
+    })?)
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PassphraseCommand {

@@ -171,6 +171,10 @@ enum Command {
     /// Check and print the journal of what was done
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Put on one page how the authority stands, fit to print and sign: fingerprints, parameters, files
+    ///
+    /// `init` and `issuing renew` write such a page themselves. Needs no passphrase.
+    Transcript(care::TranscriptArgs),
     /// Change the passphrase
     #[command(subcommand)]
     Passphrase(care::PassphraseCommand),
@@ -364,6 +368,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Issuing(command) => authority::issuing(&common, command),
         Command::Audit(command) => audit::run(&common, command),
         Command::Passphrase(care::PassphraseCommand::Change(args)) => care::change_passphrase(&common, &args),
+        Command::Transcript(args) => care::transcript(&common, &args),
         Command::Backup(args) => care::back_up(&common, &args),
         Command::Restore(args) => care::restore(&common, &args),
         Command::Functions(command) => changes::functions(&common, command),
