@@ -30,7 +30,7 @@ use crate::folder::{self, SecretError};
 /// Longest PEM file, in bytes: of certificates, roots or revocation lists.
 pub(super) const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most revocation lists in a publication (PROTOCOL.md, "Publication").
-const CRLS_MAX: usize = 16;
+pub(super) const CRLS_MAX: usize = 16;
 /// PEM label of a revocation list (RFC 7468 section 6).
 pub(super) const CRL_PEM_LABEL: &str = "X509 CRL";
 
@@ -338,9 +338,8 @@ pub(super) fn load_crls(
         .map_err(|error| read_problem(&path, error, "publish them and copy them here: valise-ca publish"))?;
     let unusable = |problem: String| FileProblem::Crls { path: path.clone(), problem };
     let crls = parse_crls(&text).map_err(unusable)?;
-    let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, &crls);
+    let anchors = anchors_of(config, trust, &crls)?;
     let grace = config.freshness_grace;
-    let anchors = anchors.map_err(|error: AnchorsError| unusable(error.to_string()))?.with_grace(grace);
     for Revocation { issuer, number, this_update, next_update, .. } in anchors.revocations() {
         if now > next_update.plus(grace) {
             let minutes = grace.as_secs() / 60;
@@ -355,6 +354,14 @@ pub(super) fn load_crls(
         }
     }
     Ok((crls, anchors))
+}
+
+/// Roots and these lists together.
+pub(super) fn anchors_of(config: &Config, trust: &Trust, crls: &[Bytes]) -> Result<Anchors, FileProblem> {
+    let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, crls);
+    let unusable =
+        |error: AnchorsError| FileProblem::Crls { path: config.crls(), problem: error.to_string() };
+    anchors.map(|anchors| anchors.with_grace(config.freshness_grace)).map_err(unusable)
 }
 
 pub(super) fn parse_crls(text: &[u8]) -> Result<Vec<Bytes>, String> {

@@ -4,12 +4,15 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use valise_proto::crypto::sha256;
 use valise_proto::directory::Directory;
 use valise_proto::id::Timestamp;
 use valise_proto::wire::limits::DIRECTORY_BYTES_MAX;
 use valise_transport::{Anchors, Revocation};
 
-use super::files::{CRL_PEM_LABEL, FileProblem, FilesError, NodeFiles, PEM_BYTES_MAX, parse_crls};
+use super::files::{
+    CRL_PEM_LABEL, CRLS_MAX, FileProblem, FilesError, NodeFiles, PEM_BYTES_MAX, anchors_of, parse_crls,
+};
 use crate::config::{CRLS_NAME, Config, DIRECTORY_NAME};
 use crate::folder;
 
@@ -21,11 +24,12 @@ fn crls_path(config: &Config) -> PathBuf {
     config.data.join(CRLS_NAME)
 }
 
-/// Whether what was loaded may take the place of what was in force when the broker last ran.
+/// Whether what was loaded may take the place of what was in force when the broker last ran. Lists that are missing now
+/// are added to it ([`carried`]).
 ///
 /// # Errors
 /// [`FilesError`].
-pub(super) fn check(config: &Config, files: &NodeFiles, now: Timestamp) -> Result<(), FilesError> {
+pub(super) fn check(config: &Config, files: &mut NodeFiles, now: Timestamp) -> Result<(), FilesError> {
     let mut problems = Vec::new();
     problems.extend(check_directory(config, files).err());
     problems.extend(check_crls(config, files, now).err());
@@ -40,13 +44,35 @@ fn check_directory(config: &Config, files: &NodeFiles) -> Result<(), FileProblem
     files.directory.check_may_replace(&held).map_err(refused)
 }
 
-fn check_crls(config: &Config, files: &NodeFiles, now: Timestamp) -> Result<(), FileProblem> {
+fn check_crls(config: &Config, files: &mut NodeFiles, now: Timestamp) -> Result<(), FileProblem> {
     let path = crls_path(config);
     let Some(bytes) = read(&path, PEM_BYTES_MAX)? else { return Ok(()) };
     let crls = parse_crls(&bytes).map_err(|error| unreadable(&path, error))?;
     let held = Anchors::new(files.trust.trust_domain.clone(), &files.trust.anchors, &crls);
     let held = held.map_err(|error| unreadable(&path, error))?;
-    check_newer(config, held.revocations(), files.anchors.revocations(), now)
+    let carried =
+        carried(config, (&crls, held.revocations()), (&files.crls, files.anchors.revocations()), now);
+    if !carried.is_empty() {
+        files.crls.extend(carried);
+        files.anchors = anchors_of(config, &files.trust, &files.crls)?;
+    }
+    check_newer(config, held.revocations(), files.anchors.revocations())
+}
+
+/// The lists that this broker holds and that `got` has none of the same issuer for, as long as they count: an issuing
+/// authority that is done with signs no more. They stay in force rather than keep the others out, and rather than make
+/// room for an older one to be put in their place.
+pub(super) fn carried(
+    config: &Config,
+    (held_crls, held): (&[Bytes], &[Revocation]),
+    (got_crls, got): (&[Bytes], &[Revocation]),
+    now: Timestamp,
+) -> Vec<Bytes> {
+    let counts = |list: &&Revocation| now <= list.next_update.plus(config.freshness_grace);
+    let missing = |list: &&Revocation| got.iter().all(|other| other.issuer != list.issuer);
+    let encoded = |list: &Revocation| held_crls.iter().find(|crl| sha256(&[crl]) == list.digest).cloned();
+    let room = CRLS_MAX.saturating_sub(got_crls.len());
+    held.iter().filter(counts).filter(missing).filter_map(encoded).take(room).collect()
 }
 
 /// Only what was never there counts as none: otherwise a disk that does not answer would let older files in (G12).
@@ -67,16 +93,14 @@ pub(super) fn check_newer(
     config: &Config,
     held: &[Revocation],
     got: &[Revocation],
-    now: Timestamp,
 ) -> Result<(), FileProblem> {
     let refused = |problem: String| Err(FileProblem::Crls { path: config.crls(), problem });
-    for Revocation { issuer, number, digest, next_update, .. } in held {
+    for Revocation { issuer, number, digest, .. } in held {
         let newest =
             got.iter().filter(|list| list.issuer == *issuer).max_by(|a, b| compare(&a.number, &b.number));
         match newest {
-            // Of an issuing authority that is no more. Whatever is put back in its place ran out as well.
-            None if now > next_update.plus(config.freshness_grace) => {}
-            None => return refused(format!("the list of {issuer} is missing, which this broker holds")),
+            // It ran out, or it would have been carried over. Whatever is put back in its place ran out as well.
+            None => {}
             Some(list) if compare(&list.number, number) == Ordering::Less => {
                 return refused(format!(
                     "the list of {issuer} (number {}) is older than the one this broker holds (number {})",

@@ -216,8 +216,8 @@ impl std::fmt::Debug for Broker {
 /// # Errors
 /// [`FilesError`], with every problem that could be found.
 pub fn check(config: &Config) -> Result<NodeFiles, FilesError> {
-    let files = NodeFiles::load(config, now())?;
-    held::check(config, &files, now()).map(|()| files)
+    let mut files = NodeFiles::load(config, now())?;
+    held::check(config, &mut files, now()).map(|()| files)
 }
 
 impl Broker {
@@ -229,9 +229,9 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            let files = NodeFiles::load(&opening, now())?;
+            let mut files = NodeFiles::load(&opening, now())?;
             let store = SledStore::open(&opening.data)?;
-            held::check(&opening, &files, now())?;
+            held::check(&opening, &mut files, now())?;
             let spool = Spool::new(&opening.renewal_spool);
             spool.create().map_err(system("the spool of renewal requests cannot be made"))?;
             // Of requests from before the last stop only those that are older than what is published are surely granted.

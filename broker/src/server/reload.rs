@@ -151,11 +151,20 @@ fn load_crls(
     now: Timestamp,
 ) -> Result<Option<(Vec<Bytes>, Anchors)>, FileProblem> {
     let config = &shared.config;
-    let (crls, anchors) = files::load_crls(config, &shared.trust, now)?;
+    let (mut crls, mut anchors) = files::load_crls(config, &shared.trust, now)?;
+    let held = shared.transport.anchors();
+    let carried =
+        held::carried(config, (&in_force.crls, held.revocations()), (&crls, anchors.revocations()), now);
+    let carries = !carried.is_empty();
+    crls.extend(carried);
     if crls == in_force.crls {
         return Ok(None);
     }
-    held::check_newer(config, shared.transport.anchors().revocations(), anchors.revocations(), now)?;
+    if carries {
+        tracing::warn!(file = %config.crls().display(), "lists that are missing here stay in force until they run out");
+        anchors = files::anchors_of(config, &shared.trust, &crls)?;
+    }
+    held::check_newer(config, held.revocations(), anchors.revocations())?;
     let forged = |problem| FileProblem::Crls { path: config.crls(), problem };
     in_force.certificates.check_lists(&anchors, now).map_err(forged)?;
     let mut last = None;

@@ -1,13 +1,16 @@
 //! An authority that has renewed its issuing certificate: leaves of the old and of the new one are in order side by side.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rcgen::{CertifiedIssuer, KeyPair};
+use valise_broker::server::Broker;
 use valise_proto::id::Timestamp;
 use valise_proto::refusal::RefusalCode;
 use valise_proto::wire::session::{Answer, Query};
 
 use crate::fixture::{DAY, Issued, crl, crl_between, issue, issuing, now};
-use crate::office::{Agency, Office, until};
+use crate::office::{Agency, Office, soon};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -116,19 +119,44 @@ async fn g12_a_list_in_the_name_of_another_issuer_than_the_brokers_own_is_refuse
     broker.stop().await;
 }
 
+/// Otherwise nothing newer would come into force for as long as the last list of an issuing authority that is done with
+/// counts; and without it, its revoked leaves would be found again behind an older list.
 #[tokio::test]
-async fn g12_the_list_of_a_former_issuer_may_be_left_out_only_once_it_ran_out() {
-    let office = Office::of_three();
+async fn g12_the_list_of_a_former_issuer_stays_in_force_until_it_runs_out_and_holds_nothing_back() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
     let former = issuing(&office.exchange.authority, "Exchange Issuing CA");
-    let end = now().plus(std::time::Duration::from_secs(2));
-    let last = crl_between(&former, 1, (Timestamp::from_millis(now().millis() - 60_000), end));
-    office.publish_crls(&[office.exchange.crl(1, &[]), last]);
+    let (begin, end) = (Timestamp::from_millis(now().millis() - 60_000), now().plus(Duration::from_secs(3)));
+    let root = |number| office.exchange.crl(number, &[]);
+    office.publish_crls(&[root(1), crl_between(&former, 2, (begin, end))]);
     let broker = office.start().await;
-    office.publish_crls(&[office.exchange.crl(2, &[])]);
+    let numbers = async |broker: &Broker| {
+        let lists = broker.status().await.unwrap().revocation_lists;
+        let mut numbers: Vec<_> = lists.into_iter().map(|list| list.number).collect();
+        numbers.sort();
+        numbers
+    };
+    office.publish_crls(&[root(5)]);
+    broker.reload().await.unwrap();
+    assert_eq!(numbers(&broker).await, ["2", "5"]);
+    let _france =
+        Agency::greet(office.dial_as(&broker, &issued(&office, &former, "fra/ncb", 9)).await.unwrap()).await;
+    office.publish_crls(&[root(6), crl_between(&former, 1, (begin, end))]);
     let error = broker.reload().await.unwrap_err().to_string();
-    assert!(error.contains("is missing, which this broker holds"), "{error}");
-    until(&broker, "the list without it", |status| status.revocation_lists.len() == 1).await;
-    assert!(now() > Timestamp::from_millis(end.millis() / 1000 * 1000), "it was dropped before its end");
+    assert!(error.contains("(number 1) is older than the one this broker holds (number 2)"), "{error}");
+    // Also where the broker was stopped in between.
     broker.stop().await;
-    office.start().await.stop().await;
+    office.publish_crls(&[root(6)]);
+    let broker = office.start().await;
+    assert_eq!(numbers(&broker).await, ["2", "6"]);
+    soon("the end of the list", async {
+        while now() <= end {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    office.publish_crls(&[root(7)]);
+    broker.reload().await.unwrap();
+    assert_eq!(numbers(&broker).await, ["7"]);
+    broker.stop().await;
 }
