@@ -62,6 +62,7 @@ pub fn delegation(root: &SigningKey, directory_key: &SigningKey, start: Timestam
         generation: 1,
         directory_key: directory_key.verifying_key(),
         issuing_key: directory_key.verifying_key(),
+        former_issuing_keys: Vec::new(),
         ceiling: Ceiling::unlimited(),
         not_before: start,
         not_after: start.plus(3650 * DAY),

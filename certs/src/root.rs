@@ -148,6 +148,8 @@ pub(crate) struct Delegated {
 pub(crate) struct Asked {
     pub(crate) issuing: CaKey,
     pub(crate) directory_key: VerifyingKey,
+    /// Of issuing authorities of former times, which go on signing a list.
+    pub(crate) former_issuing_keys: Vec<VerifyingKey>,
     pub(crate) ceiling: Ceiling,
     /// The generation is higher than this.
     pub(crate) above: u64,
@@ -261,7 +263,7 @@ impl Root {
 
     /// Certifies an issuing authority and delegates to it, under a generation that no other has.
     pub(crate) fn delegate(&mut self, asked: Asked, now: Timestamp) -> Result<Delegated, RootError> {
-        let Asked { issuing, directory_key, ceiling, above } = asked;
+        let Asked { issuing, directory_key, former_issuing_keys, ceiling, above } = asked;
         let mut next = self.state.clone();
         next.generation = next.generation.max(above).saturating_add(1);
         let (name, serial) = (format!("Valise Issuing CA G{}", next.generation), Serial::draw());
@@ -283,6 +285,7 @@ impl Root {
             generation: next.generation,
             directory_key,
             issuing_key,
+            former_issuing_keys,
             ceiling,
             not_before,
             not_after,

@@ -172,6 +172,11 @@ impl Ca {
         Ok(Self { certificate, issuer })
     }
 
+    /// The key that it signs with.
+    pub(crate) fn verifying_key(&self) -> VerifyingKey {
+        self.issuer.key().verifying_key()
+    }
+
     /// Whether this authority may sign at `now`.
     pub(crate) fn check_clock(&self, now: Timestamp) -> Result<(), SignError> {
         let Period { not_before, not_after } = self.certificate.period;

@@ -47,6 +47,8 @@ fn what_the_former_authority_issued_counts_beside_what_the_new_one_issues() {
     let new = enrol(&mut founded, "ken/ncb", now);
     assert_ne!(old[1], new[1], "two issuers");
     let publication = founded.authority.publication(now).unwrap();
+    let named = &publication.directory.delegation().former_issuing_keys;
+    assert_eq!(named, &[before.directory.delegation().issuing_key], "the root names every key that signs");
     assert_eq!(publication.crls.len(), 3, "the root's list and one of each issuing authority");
     for chain in [&old, &new] {
         assert_eq!(verify(&publication, chain, client(), now), Ok(()));

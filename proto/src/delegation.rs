@@ -16,6 +16,10 @@ use crate::label::Ceiling;
 use crate::wire::limits::DELEGATION_BYTES_MAX;
 use crate::wire::{self, Signed, WireError, check_count};
 
+/// Most former issuing CAs of one delegation: with the root and the present one they sign as many revocation lists as a
+/// publication holds.
+pub const FORMER_ISSUING_KEYS_MAX: usize = 14;
+
 /// Why a delegation does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DelegationError {
@@ -49,6 +53,9 @@ pub struct Delegation {
     pub directory_key: VerifyingKey,
     /// The key that the certificates of nodes are issued with.
     pub issuing_key: VerifyingKey,
+    /// Keys of former issuing CAs, whose certificates still count and whose revocation lists are still signed; at most
+    /// [`FORMER_ISSUING_KEYS_MAX`].
+    pub former_issuing_keys: Vec<VerifyingKey>,
     /// The most it may grant.
     pub ceiling: Ceiling,
     /// First moment at which it counts.
@@ -58,6 +65,11 @@ pub struct Delegation {
 }
 
 impl Delegation {
+    /// Every key but the root's that may sign a revocation list.
+    pub fn list_keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+        std::iter::once(&self.issuing_key).chain(&self.former_issuing_keys)
+    }
+
     /// Signs it with the root key.
     #[must_use]
     pub fn sign(self, root: &SigningKey) -> SignedDelegation {

@@ -297,6 +297,7 @@ fn delegated() -> SignedDelegation {
         generation: 2,
         directory_key: signing(0x02).verifying_key(),
         issuing_key: signing(0x03).verifying_key(),
+        former_issuing_keys: Vec::new(),
         ceiling: Ceiling {
             states: AtMost::Only(["FRA", "KEN"].map(|state| state.parse().unwrap()).into()),
             classifications: Classification::Restricted.and_below(),

@@ -115,6 +115,7 @@ impl Authority {
         let asked = Asked {
             issuing,
             directory_key: directory.verifying_key(),
+            former_issuing_keys: Vec::new(),
             ceiling: founding.ceiling.clone(),
             above: 0,
         };

@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use thiserror::Error;
+use valise_proto::crypto::VerifyingKey;
+use valise_proto::delegation::FORMER_ISSUING_KEYS_MAX;
 use valise_proto::directory::DirectoryError;
 use valise_proto::id::{KeyId, Timestamp};
 use valise_proto::label::{Ceiling, LabelError};
@@ -40,6 +42,11 @@ pub enum IssuingError {
     /// Members above the new ceiling, or a directory that cannot be made.
     #[error("{0}; lower the clearance first (`valise-ca clearance set`), or choose another ceiling")]
     Directory(#[from] DirectoryError),
+    /// More lists than a publication holds.
+    #[error(
+        "certificates of {FORMER_ISSUING_KEYS_MAX} issuing authorities of former times are out yet, as many as a publication has lists for; `valise-ca issuing list` shows until when"
+    )]
+    TooManyFormer,
     /// The ceiling asked for.
     #[error("the ceiling cannot be used: {0}")]
     Ceiling(#[from] LabelError),
@@ -183,16 +190,17 @@ impl Authority {
         let directory_key =
             directory_seed.as_ref().map_or_else(|| self.directory_key.clone(), Seed::signing_key);
         let above = self.delegation.delegation().generation.max(self.state.root_floor);
+        let mut next = self.state.clone();
+        next.retire_issuing(now);
         let asked = Asked {
             issuing: issuing_seed.ca_key()?,
             directory_key: directory_key.verifying_key(),
+            former_issuing_keys: self.keys_of_former(&next)?,
             ceiling,
             above,
         };
         let Delegated { issuing, serial, delegation } = root.delegate(asked, now)?;
-        let mut next = self.state.clone();
         next.root_list = root.list(renewal.root_list, next.root_floor, now)?;
-        next.retire_issuing(now);
         let former = mem::replace(&mut next.issuing_serial, serial);
         next.issuing_certificate = Hex(issuing.certificate.der.to_vec());
         next.delegation = Hex(delegation.encode().to_vec());
@@ -240,6 +248,18 @@ impl Authority {
                 .map_err(|source| FileError::new("remove this file", &path, source))?;
         }
         Ok(renewed)
+    }
+
+    /// The keys of those that are of former times in `next`: nodes take no list but of keys that the root names.
+    fn keys_of_former(&self, next: &State) -> Result<Vec<VerifyingKey>, IssuingError> {
+        let present = std::iter::once((self.state.issuing_serial, &self.issuing));
+        let all = present.chain(self.former.iter().map(|(serial, ca)| (*serial, ca)));
+        let kept = all.filter(|(serial, _)| next.former_issuing.contains_key(serial));
+        let keys: Vec<_> = kept.map(|(_, ca)| ca.verifying_key()).collect();
+        if keys.len() > FORMER_ISSUING_KEYS_MAX {
+            return Err(IssuingError::TooManyFormer);
+        }
+        Ok(keys)
     }
 
     /// Has the root revoke an issuing authority of former times, and with it all it issued.

@@ -66,6 +66,7 @@ fn delegation() -> SignedDelegation {
         generation: 1,
         directory_key: key.verifying_key(),
         issuing_key: key.verifying_key(),
+        former_issuing_keys: Vec::new(),
         ceiling: Ceiling::unlimited(),
         not_before: now(),
         not_after: "2036-01-01T00:00:00Z".parse().unwrap(),

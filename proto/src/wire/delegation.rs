@@ -5,35 +5,45 @@ use bytes::Bytes;
 use super::convert::{
     classification_from_pb, classification_to_pb, convert_set, parse, parse_set, required, time_from_pb,
 };
-use super::{WireError, decode_body, pb};
+use super::{WireError, check_count, decode_body, pb};
 use crate::crypto::VerifyingKey;
-use crate::delegation::Delegation;
+use crate::delegation::{Delegation, FORMER_ISSUING_KEYS_MAX};
 use crate::label::{AtMost, Ceiling};
+
+const FORMER: &str = "delegation.former_issuing_keys";
 
 pub(crate) fn encode(delegation: &Delegation) -> Bytes {
     super::encode(&pb::Delegation {
         version: 1,
         trust_domain: delegation.trust_domain.to_string(),
         generation: delegation.generation,
-        directory_key: Bytes::copy_from_slice(delegation.directory_key.as_bytes()),
-        issuing_key: Bytes::copy_from_slice(delegation.issuing_key.as_bytes()),
+        directory_key: key_to_pb(&delegation.directory_key),
+        issuing_key: key_to_pb(&delegation.issuing_key),
         ceiling: Some(ceiling_to_pb(&delegation.ceiling)),
         not_before_ms: delegation.not_before.millis(),
         not_after_ms: delegation.not_after.millis(),
+        former_issuing_keys: delegation.former_issuing_keys.iter().map(key_to_pb).collect(),
     })
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<Delegation, WireError> {
     let message: pb::Delegation = decode_body("delegation", bytes, &[])?;
+    let former = &message.former_issuing_keys;
+    check_count(FORMER, former.len(), FORMER_ISSUING_KEYS_MAX)?;
     Ok(Delegation {
         trust_domain: parse("delegation.trust_domain", &message.trust_domain)?,
         generation: message.generation,
         directory_key: key("delegation.directory_key", &message.directory_key)?,
         issuing_key: key("delegation.issuing_key", &message.issuing_key)?,
+        former_issuing_keys: former.iter().map(|bytes| key(FORMER, bytes)).collect::<Result<_, _>>()?,
         ceiling: ceiling_from_pb(&required("delegation.ceiling", message.ceiling)?)?,
         not_before: time_from_pb("delegation.not_before_ms", message.not_before_ms)?,
         not_after: time_from_pb("delegation.not_after_ms", message.not_after_ms)?,
     })
+}
+
+fn key_to_pb(key: &VerifyingKey) -> Bytes {
+    Bytes::copy_from_slice(key.as_bytes())
 }
 
 fn key(field: &'static str, bytes: &[u8]) -> Result<VerifyingKey, WireError> {

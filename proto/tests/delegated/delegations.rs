@@ -1,10 +1,10 @@
 //! By whose leave a directory counts.
 
 use valise_proto::crypto::{Signature, SigningKey, context};
-use valise_proto::delegation::{Delegation, DelegationError, SignedDelegation};
+use valise_proto::delegation::{Delegation, DelegationError, FORMER_ISSUING_KEYS_MAX, SignedDelegation};
 use valise_proto::directory::DirectoryError;
 use valise_proto::enrolment::Trust;
-use valise_proto::wire::Signed;
+use valise_proto::wire::{Signed, WireError};
 
 use crate::exchange::{
     content, delegation, directory, directory_key, issuing_key, root, stranger, trust, verify,
@@ -105,4 +105,19 @@ fn g01_directory_and_delegation_are_both_of_this_exchange() {
     });
     let error = verify(delegated.encoded()).unwrap_err();
     assert!(matches!(error, DirectoryError::Delegation(DelegationError::TrustDomain { .. })), "{error}");
+}
+
+#[test]
+fn g12_former_issuing_keys_are_the_roots_to_name_and_are_bounded() {
+    let former = [stranger().verifying_key(), directory_key().verifying_key()];
+    let made = Delegation { former_issuing_keys: former.to_vec(), ..delegation() }.sign(&root());
+    let read = SignedDelegation::decode(made.encode()).unwrap();
+    assert_eq!(read, made);
+    let keys: Vec<_> = read.delegation().list_keys().cloned().collect();
+    assert_eq!(keys, [issuing_key().verifying_key(), former[0], former[1]]);
+    let many = vec![stranger().verifying_key(); FORMER_ISSUING_KEYS_MAX + 1];
+    let made = Delegation { former_issuing_keys: many, ..delegation() }.sign(&root());
+    let field = "delegation.former_issuing_keys";
+    let (got, max) = (FORMER_ISSUING_KEYS_MAX + 1, FORMER_ISSUING_KEYS_MAX);
+    assert_eq!(SignedDelegation::decode(made.encode()), Err(WireError::TooMany { field, got, max }));
 }

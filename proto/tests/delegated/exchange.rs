@@ -83,6 +83,7 @@ pub fn delegation() -> Delegation {
         generation: 3,
         directory_key: directory_key().verifying_key(),
         issuing_key: issuing_key().verifying_key(),
+        former_issuing_keys: Vec::new(),
         ceiling: ceiling(),
         not_before: before(start(), DAY),
         not_after: start().plus(365 * DAY),

@@ -215,6 +215,14 @@ pub enum AnchorsError {
         /// What is wrong.
         problem: String,
     },
+    /// A revocation list that the authority did not sign.
+    #[error(
+        "the revocation list of {issuer} is signed neither by a root nor by an issuing CA that the directory's delegation names; take what the authority published, all of one publication"
+    )]
+    Signature {
+        /// Whose list it claims to be.
+        issuer: String,
+    },
 }
 
 #[cfg(test)]

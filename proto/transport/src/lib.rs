@@ -58,6 +58,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod frames;
+mod lists;
 mod options;
 mod server;
 mod verifier;
@@ -68,9 +69,10 @@ pub use credentials::{Credentials, CredentialsError};
 pub use endpoint::{Client, ConnectError, Transport, TransportError};
 pub use error::{AnchorsError, CertificateError, Rejection};
 pub use frames::{FrameReceiver, FrameSender, ReceiveError, SendError};
+pub use lists::Revocation;
 pub use options::Options;
 pub use server::{HandshakeError, Refusals, RefusedHandshake, Server};
-pub use verify::{Anchors, Revocation, Usage};
+pub use verify::{Anchors, Usage};
 
 /// The application protocol of the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"valise/1";

@@ -11,22 +11,19 @@
 //! or the list is, and is a refusal too. Of several lists of one issuer only the newest is kept: webpki would use
 //! whichever comes first, and so whoever orders them could hide a revocation behind an older list.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::time::Duration;
 
 use rustls::SignatureScheme;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use valise_proto::crypto::sha256;
-use valise_proto::freshness::Urgency;
-use valise_proto::id::{Digest, IdError, Role, SpiffeId, Timestamp, TrustDomain};
-use webpki::{
-    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, UnknownStatusPolicy,
-};
+use valise_proto::crypto::VerifyingKey;
+use valise_proto::id::{IdError, Role, SpiffeId, Timestamp, TrustDomain};
+use webpki::{CertRevocationList, ExpirationPolicy, RevocationCheckDepth, UnknownStatusPolicy};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::error::{AnchorsError, CertificateError};
+use crate::lists::{self, List, Revocation, from_seconds, newest_of_each_issuer};
 
 /// Ed25519 only, for certificates, CRLs and handshakes alike.
 pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
@@ -56,34 +53,12 @@ impl fmt::Display for Usage {
     }
 }
 
-/// What a revocation list says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revocation {
-    /// Who issued it (RFC 4514 name).
-    pub issuer: String,
-    /// Its CRL number, big-endian (RFC 5280 section 5.2.3).
-    pub number: Vec<u8>,
-    /// When it was issued.
-    pub this_update: Timestamp,
-    /// When it runs out.
-    pub next_update: Timestamp,
-    /// SHA-256 of the whole list: under one number there is one list only.
-    pub digest: Digest,
-}
-
-impl Revocation {
-    /// How near its end is, without regard to any grace.
-    #[must_use]
-    pub fn urgency(&self, now: Timestamp) -> Urgency {
-        Urgency::of(self.this_update, self.next_update, now)
-    }
-}
-
 /// The roots, revocation lists and trust domain by which peers are judged.
 pub struct Anchors {
     trust_domain: TrustDomain,
     roots: Vec<TrustAnchor<'static>>,
-    crls: Vec<CertRevocationList<'static>>,
+    lists: Vec<List>,
+    /// What they say of themselves, in the same order.
     revocations: Vec<Revocation>,
     grace: Duration,
 }
@@ -107,19 +82,14 @@ impl Anchors {
             anchor.map_err(|error| AnchorsError::Anchor { index, problem: error.to_string() })
         };
         let read_crl = |(index, der): (usize, &B)| {
-            let bad = |problem: String| AnchorsError::Crl { index, problem };
-            let revocation = read_revocation(der.as_ref()).map_err(bad)?;
-            let crl =
-                OwnedCertRevocationList::from_der(der.as_ref()).map_err(|error| bad(error.to_string()))?;
-            Ok((CertRevocationList::from(crl), revocation))
+            List::read(der.as_ref()).map_err(|problem| AnchorsError::Crl { index, problem })
         };
-        let lists: Vec<_> = crls.iter().enumerate().map(read_crl).collect::<Result<_, _>>()?;
-        let (crls, revocations) = newest_of_each_issuer(lists).into_iter().unzip();
+        let lists = newest_of_each_issuer(crls.iter().enumerate().map(read_crl).collect::<Result<_, _>>()?);
         Ok(Self {
             trust_domain,
             roots: roots.iter().enumerate().map(read_root).collect::<Result<_, _>>()?,
-            crls,
-            revocations,
+            revocations: lists.iter().map(|list| list.says.clone()).collect(),
+            lists,
             grace: Duration::ZERO,
         })
     }
@@ -141,6 +111,22 @@ impl Anchors {
     #[must_use]
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
+    }
+
+    /// Checks that every revocation list is signed by one of the roots or with one of `issuing` keys: those that the
+    /// root delegated to. A list of anybody else would push aside the issuer's own.
+    ///
+    /// # Errors
+    /// [`AnchorsError::Signature`] with the first that is not.
+    pub fn check_lists<'k>(
+        &self,
+        issuing: impl Iterator<Item = &'k VerifyingKey> + Clone,
+    ) -> Result<(), AnchorsError> {
+        let foreign = self.lists.iter().find(|list| {
+            let roots = self.roots.iter().filter_map(lists::key_of);
+            !list.is_signed_by(roots) && !list.is_signed_by(issuing.clone().map(lists::bytes_of))
+        });
+        foreign.map_or(Ok(()), |list| Err(AnchorsError::Signature { issuer: list.says.issuer.clone() }))
     }
 
     /// Verifies a chain (leaf first) for `usage` at `now` and returns who it names. Possession of the key is not shown
@@ -228,7 +214,7 @@ impl Anchors {
         now: Timestamp,
         expiration: ExpirationPolicy,
     ) -> Result<(), webpki::Error> {
-        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        let crls: Vec<&CertRevocationList<'_>> = self.lists.iter().map(|list| &list.usable).collect();
         let revocation = webpki::RevocationOptionsBuilder::new(&crls)
             .map_err(|_| webpki::Error::UnknownRevocationStatus)?
             .with_depth(RevocationCheckDepth::Chain)
@@ -254,14 +240,8 @@ impl Anchors {
     }
 
     fn check_within_grace(&self, issuer: &str, now: Timestamp) -> Result<(), CertificateError> {
-        let over = |list: &&Revocation| list.issuer == issuer && now > list.next_update.plus(self.grace);
-        self.revocations.iter().find(over).map_or(Ok(()), |list| Err(self.run_out(list, now)))
-    }
-
-    fn run_out(&self, list: &Revocation, now: Timestamp) -> CertificateError {
-        let Revocation { issuer, this_update, next_update, .. } = list;
-        let (issuer, this_update, next_update) = (issuer.clone(), *this_update, *next_update);
-        CertificateError::RevocationListExpired { issuer, this_update, next_update, grace: self.grace, now }
+        let mut of_issuer = self.revocations.iter().filter(|list| list.issuer == issuer);
+        of_issuer.find_map(|list| list.run_out(self.grace, now)).map_or(Ok(()), Err)
     }
 
     fn refusal(&self, error: &webpki::Error, usage: Usage, now: Timestamp) -> CertificateError {
@@ -269,16 +249,15 @@ impl Anchors {
             return certificate_error(error, usage, now);
         };
         let end = timestamp(*next_update);
-        match self.revocations.iter().find(|list| list.next_update == end) {
-            Some(list) => self.run_out(list, now),
-            None => certificate_error(error, usage, now),
-        }
+        let mut ending = self.revocations.iter().filter(|list| list.next_update == end);
+        let run_out = ending.find_map(|list| list.run_out(self.grace, now));
+        run_out.unwrap_or_else(|| certificate_error(error, usage, now))
     }
 }
 
 impl fmt::Debug for Anchors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Anchors({}, {} roots, {} CRLs)", self.trust_domain, self.roots.len(), self.crls.len())
+        write!(f, "Anchors({}, {} roots, {} CRLs)", self.trust_domain, self.roots.len(), self.lists.len())
     }
 }
 
@@ -369,40 +348,4 @@ impl Parsed {
             }
         }
     }
-}
-
-/// Seconds since 1970; a time before it is as good as 1970.
-fn from_seconds(seconds: i64) -> Timestamp {
-    Timestamp::from_millis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
-}
-
-fn read_revocation(der: &[u8]) -> Result<Revocation, String> {
-    let (_, crl) =
-        x509_parser::revocation_list::CertificateRevocationList::from_der(der).map_err(|e| e.to_string())?;
-    let next_update = crl.next_update().ok_or("it has no nextUpdate")?;
-    Ok(Revocation {
-        issuer: crl.issuer().to_string(),
-        number: crl.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
-        this_update: from_seconds(crl.last_update().timestamp()),
-        next_update: from_seconds(next_update.timestamp()),
-        digest: sha256(&[der]),
-    })
-}
-
-type List = (CertRevocationList<'static>, Revocation);
-
-/// Ordered by issuer, one list each.
-fn newest_of_each_issuer(mut lists: Vec<List>) -> Vec<List> {
-    lists.sort_by(|(_, a), (_, b)| a.issuer.cmp(&b.issuer).then_with(|| compare_age(b, a)));
-    lists.dedup_by(|(_, older), (_, newest)| older.issuer == newest.issuer);
-    lists
-}
-
-/// By CRL number, which rises with every list of an issuer, then by date for those that carry none.
-fn compare_age(a: &Revocation, b: &Revocation) -> Ordering {
-    let significant =
-        |number: &[u8]| number.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
-    let (left, right) = (significant(&a.number), significant(&b.number));
-    let by_number = left.len().cmp(&right.len()).then_with(|| left.cmp(&right));
-    by_number.then_with(|| a.this_update.cmp(&b.this_update))
 }

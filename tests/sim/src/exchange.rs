@@ -255,6 +255,7 @@ fn delegation(directory_key: &SigningKey) -> Result<Delegation, Violation> {
         generation: 1,
         directory_key: directory_key.verifying_key(),
         issuing_key: directory_key.verifying_key(),
+        former_issuing_keys: Vec::new(),
         ceiling: Ceiling::unlimited(),
         not_before: early(),
         not_after: early().plus(3650 * DAY),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use valise_proto::freshness::Urgency;
 use valise_proto::id::Timestamp;
-use valise_transport::{CertificateError, Usage};
+use valise_transport::{AnchorsError, CertificateError, Usage};
 
-use crate::pki::{Authority, Leaf, List};
+use crate::pki::{Authority, Leaf, List, key_of};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const REVOKED_SERIAL: u64 = 666;
@@ -108,4 +108,31 @@ fn g12_each_issuing_authority_answers_for_its_own_certificates_only() {
     // The former one is over and its list too: that stops nobody else.
     let over = former.issuing_list(&of_2020());
     assert_eq!(verify(&fresh, &[over, b])[1], Ok(()));
+}
+
+/// A list that no chain at hand needs is not looked at by webpki; one that was slipped in would keep out all to come.
+#[test]
+fn g12_a_list_that_the_authority_did_not_sign_is_found_whether_or_not_a_chain_needs_it() {
+    let authority = Authority::new();
+    let present = authority.successor();
+    let keys = [key_of(&authority), key_of(&present)];
+    let fresh = List::fresh();
+    let (root, former, now) =
+        (authority.root_list(&fresh), authority.issuing_list(&fresh), present.issuing_list(&fresh));
+    let check = |lists: &[Vec<u8>], keys: &[valise_proto::crypto::VerifyingKey]| {
+        authority.anchors_with(lists).check_lists(keys.iter())
+    };
+    assert_eq!(check(&[root.clone(), former.clone(), now.clone()], &keys), Ok(()));
+    let foreign = Err(AnchorsError::Signature { issuer: "CN=Exchange Issuing".to_owned() });
+    // Under the name of the former issuing CA, with a higher number, by somebody else's key.
+    let forged = Authority::new().issuing_list(&List { number: 99, ..List::fresh() });
+    assert_eq!(check(&[root.clone(), former.clone(), now.clone(), forged], &keys), foreign);
+    let mut altered = former.clone();
+    let last = altered.last_mut().unwrap();
+    *last ^= 1;
+    assert_eq!(check(&[root.clone(), altered, now.clone()], &keys), foreign);
+    assert_eq!(check(&[root, former, now], &keys[1..]), foreign, "the root no longer names its key");
+    let foreign_root = Authority::new().root_list(&fresh);
+    let refused = check(&[foreign_root], &keys);
+    assert_eq!(refused, Err(AnchorsError::Signature { issuer: "CN=Exchange Root".to_owned() }));
 }

@@ -8,6 +8,7 @@ use rcgen::{
     SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
+use valise_proto::crypto::VerifyingKey;
 use valise_proto::id::{Timestamp, TrustDomain};
 use valise_transport::{Anchors, Credentials, Options, Transport};
 
@@ -197,4 +198,9 @@ fn authority(name: &str, serial: u64) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(SerialNumber::from(serial));
     params
+}
+
+/// The key of its issuing CA.
+pub(crate) fn key_of(authority: &Authority) -> VerifyingKey {
+    VerifyingKey::from_bytes(authority.issuing.key().public_key_raw()).unwrap()
 }
