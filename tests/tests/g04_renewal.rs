@@ -43,6 +43,22 @@ async fn certificate_end(agency: &Agency<'_>) -> Outcome<Timestamp> {
     Ok(agency.client()?.status().await?.certificate.not_after)
 }
 
+/// Waits until the agency is connected by a certificate that lasts longer, and its request is answered.
+async fn expect_renewed(agency: &Agency<'_>, before: Timestamp) -> Outcome {
+    until("the new certificate", DEADLINE, async || {
+        let status = agency.client().map_err(|error| error.to_string())?.status().await;
+        let status = status.map_err(|error| error.to_string())?;
+        let renewed = status.certificate.not_after > before.plus(Duration::from_secs(24 * 60 * 60));
+        if renewed && status.renewal.is_none() && status.connection.connected {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g04_g05_a_renewal_through_the_spool_swaps_the_certificate_and_no_notice_is_lost() -> Outcome {
     let builder = Network::builder().agency("ken/ncb").agency("fra/ncb");
@@ -60,17 +76,7 @@ async fn g04_g05_a_renewal_through_the_spool_swaps_the_certificate_and_no_notice
         sent.push(ken.send(notices::deportation("KEN", "FRA").of("FRA")).await?);
     }
     for agency in [&ken, &fra] {
-        until("the new certificate", DEADLINE, async || {
-            let status = agency.client().map_err(|error| error.to_string())?.status().await;
-            let status = status.map_err(|error| error.to_string())?;
-            let renewed = status.certificate.not_after > before.plus(Duration::from_secs(24 * 60 * 60));
-            if renewed && status.renewal.is_none() && status.connection.connected {
-                Ok(())
-            } else {
-                Err(format!("{status:?}"))
-            }
-        })
-        .await?;
+        expect_renewed(agency, before).await?;
     }
     for notice in &sent {
         ken.expect_accepted(notice).await?;
@@ -116,6 +122,31 @@ async fn g01_g04_all_keys_of_an_agency_are_exchanged_and_what_was_on_its_way_ope
     let back = fra.send(notices::deportation("FRA", "KEN").of("KEN")).await?;
     ken.expect_notice(&back).await?;
     ken.read(&back, "Officer B. Example").await?;
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g04_kills_on_the_way_lose_neither_request_nor_certificate_nor_notice() -> Outcome {
+    let builder = Network::builder().agency("ken/ncb").agency("fra/ncb");
+    let builder = builder.broker_as_process().agencies_as_processes();
+    let net = builder.first_certificates_for(WANING).start().await?;
+    let (ken, fra) = (net.agency("ken/ncb"), net.agency("fra/ncb"));
+    let before = certificate_end(&fra).await?;
+    spooled(&net, 2).await?;
+    net.broker().kill_and_restart().await?;
+    spooled(&net, 2).await?;
+    fra.kill().await?;
+    let waiting = ken.send(notices::deportation("KEN", "FRA").of("FRA")).await?;
+    carry_to_the_authority(&net).await?;
+    fra.start().await?;
+    expect_renewed(&fra, before).await?;
+    fra.kill().await?;
+    fra.start().await?;
+    expect_renewed(&fra, before).await?;
+    expect_renewed(&ken, before).await?;
+    fra.expect_notice(&waiting).await?;
+    assert_eq!(fra.inbox().await?.len(), 1, "a notice is shown twice");
     net.stop().await;
     Ok(())
 }
