@@ -322,3 +322,30 @@ fn a_change_of_the_passphrase_is_killed_at_random_and_one_of_the_two_opens() {
     }
     case.hit();
 }
+
+#[test]
+fn a_renewal_of_the_issuing_authority_is_killed_at_random_and_the_tool_goes_on_with_one_of_the_two() {
+    let mut case = Case::new(KILLS / 2);
+    let renew = ["issuing", "renew", "--new-directory-key"];
+    let generation = |case: &Case| {
+        let entries = audit::entries(&case.dir).unwrap();
+        entries.iter().filter(|entry| entry.action == "RENEW_ISSUING").count()
+    };
+    case.done(&renew);
+    while case.goes_on() {
+        case.now_and_then_anew();
+        let before = generation(&case);
+        case.kill(&renew);
+        // The folder opens, with the keys that belong to the state it holds.
+        case.check();
+        let counts = generation(&case) > before;
+        case.count(counts);
+        let out = case.path("published");
+        case.done(&["publish", "--out", &out]);
+        // Directories verify by a delegation that no other directory of this generation contradicts.
+        case.note_published(&out);
+        case.done(&renew);
+        case.check();
+    }
+    case.hit();
+}
