@@ -84,6 +84,9 @@ fn g01_the_time_of_a_compromise_may_be_found_out_later_and_is_never_ahead() {
     assert_eq!(status, AgencyStatus::Suspended { since });
     let reason = RevocationReason::KeyCompromise;
     authority.revoke(&role, reason, later).unwrap();
+    let status = entry(&mut authority, &id, later).unwrap().status;
+    assert_eq!(status, AgencyStatus::Revoked { since }, "what the suspension took back is believed again");
+    let since = earlier(since, DAY);
     authority.revoke_since(&role, reason, since, later).unwrap();
     assert_eq!(entry(&mut authority, &id, later).unwrap().status, AgencyStatus::Revoked { since });
     let seconds = i64::try_from(since.seconds()).unwrap();

@@ -95,7 +95,8 @@ impl Authority {
     /// what an agency signed from `since` on does not count. A broker leaves the directory; an agency stays listed as
     /// revoked for as long as something that it signed before may be under way.
     ///
-    /// Again with an earlier `since`, this moves that time: it is often found out later when a key was lost.
+    /// Where the agency was suspended from an earlier time on, that time stays. Again with an earlier `since`, this moves
+    /// it: it is often found out later when a key was lost.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -122,9 +123,11 @@ impl Authority {
                 (&mut record.standing, keys)
             }
         };
-        let at = match *standing {
-            Standing::Active | Standing::Suspended { .. } => now,
-            Standing::Revoked { at, since: known, .. } if since < known => at,
+        let (at, since) = match *standing {
+            Standing::Active => (now, since),
+            // What a suspension took back is not believed again.
+            Standing::Suspended { since: known } => (now, since.min(known)),
+            Standing::Revoked { at, since: known, .. } if since < known => (at, since),
             Standing::Revoked { at, reason, .. } => {
                 return Err(ChangeError::Revoked { member: member::name(member), at, reason });
             }
