@@ -26,7 +26,7 @@ use valise_proto::label::Ceiling;
 
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::folder::{self, Folder, FolderError};
-use crate::keys::{CaKey, KeysError, RootKey};
+use crate::keys::{self, CaKey, KeysError, RootKey};
 use crate::passphrase::Passphrase;
 use crate::state::{self, Hex, Kept, Revoked, RootList, Serial, StateError, Stored};
 use crate::x509::{Ca, Period, RevokedSerial, SignError};
@@ -70,6 +70,9 @@ pub enum RootError {
         /// When.
         at: Timestamp,
     },
+    /// Its passphrase would not change.
+    #[error("the new passphrase of the root is the old one; nothing was changed")]
+    SamePassphrase,
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -370,6 +373,22 @@ fn state_file(dir: &Path) -> PathBuf {
 
 fn former_file(dir: &Path) -> PathBuf {
     dir.join("root.json.former")
+}
+
+/// Encrypts the root's key under a new passphrase; the key stays the same. The authority is not needed.
+pub(crate) fn change_passphrase(place: &RootPlace, new: &Passphrase) -> Result<(), RootError> {
+    let dir = &place.dir;
+    if !state_file(dir).exists() {
+        return Err(RootError::Missing(dir.clone()));
+    }
+    if place.passphrase == *new {
+        return Err(RootError::SamePassphrase);
+    }
+    folder::check_private(dir, files::PRIVATE_FOLDER)?;
+    let _lock = Folder::new(dir).lock()?;
+    let path = key_file(dir);
+    let text = keys::encrypt_anew(&path, &place.passphrase, new)?;
+    Ok(files::replace(&path, text.as_bytes(), SECRET_FILE)?)
 }
 
 fn files_of(dir: &Path) -> Vec<PathBuf> {

@@ -111,6 +111,31 @@ fn the_passphrase_changes_for_all_keys_and_the_keys_stay_the_same() {
 }
 
 #[test]
+fn the_roots_passphrase_changes_alone() {
+    let case = Case::new();
+    let change = [&case.change("other")[..], &["--root".to_owned()]].concat();
+    let root = case.dir.join("root").to_str().unwrap().to_owned();
+    let unasked = [&case.change("other")[..], &["--root-dir".to_owned(), root]].concat();
+    case.refused("ca", "passphrase", &strs(&unasked), "give --root too");
+    case.refused(
+        "ca",
+        "other",
+        &strs(&[&case.change("passphrase")[..], &["--root".to_owned()]].concat()),
+        "does not open",
+    );
+    let before = snapshot(&case.dir);
+    case.done("ca", "passphrase", &strs(&change));
+    let after = snapshot(&case.dir);
+    let changed: Vec<_> = after.iter().filter(|(path, bytes)| before.get(*path) != Some(bytes)).collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert!(changed[0].0.ends_with("root/root.key"), "{changed:?}");
+    // The authority opens as before; its root only with the new one.
+    case.refused("ca", "passphrase", &["issuing", "crl"], "does not open");
+    let other = case.path("other").to_str().unwrap().to_owned();
+    case.done("ca", "passphrase", &["issuing", "crl", "--root-passphrase-file", &other]);
+}
+
+#[test]
 fn an_interrupted_change_of_the_passphrase_is_finished_or_was_never_begun() {
     let case = Case::new();
     let old = snapshot(&case.dir);

@@ -12,8 +12,9 @@ use std::process::{Command, Output, Stdio};
 
 use bytes::Bytes;
 use common::judge::{chain_of, client, server, verify};
-use common::{Founded, Node, PASSPHRASE, certificate_pem, member, text};
-use valise_certs::{Profile, Publication, RevocationReason};
+use common::{Founded, Node, PASSPHRASE, certificate_pem, member, passphrase, text};
+use valise_certs::authority::Renewal;
+use valise_certs::{Profile, Publication, RevocationReason, RootPlace};
 use valise_proto::label::Classification;
 
 fn openssl(args: &[&str]) -> Output {
@@ -125,6 +126,35 @@ fn openssl_and_webpki_accept_a_good_chain_and_refuse_a_revoked_one() {
     assert_eq!(verify(&after, &exchange.broker, server(), now), Ok(()));
 }
 
+#[test]
+fn openssl_and_webpki_refuse_what_a_revoked_issuing_authority_issued() {
+    let mut exchange = Exchange::new();
+    let now = exchange.founded.now;
+    let root = RootPlace { dir: exchange.founded.dir.join("root"), passphrase: passphrase() };
+    let list = std::time::Duration::from_secs(86_400);
+    let renewal = Renewal { ceiling: None, new_directory_key: false, root_list: list };
+    let authority = &mut exchange.founded.authority;
+    let successor = authority.renew_issuing(&root, &passphrase(), &renewal, now).unwrap();
+    let kit = authority.issue_broker(&"b2".parse().unwrap(), vec!["127.0.0.1:4434".into()], now).unwrap();
+    let after = chain_of(&kit.chain_pem);
+    // What the former one issued counts on ...
+    let publication = exchange.publication();
+    for chain in [&exchange.broker, &after] {
+        let judged = exchange.judged(&publication, chain, "sslserver");
+        assert!(judged.status.success(), "{}", text(&judged.stderr));
+        assert_eq!(verify(&publication, chain, server(), now), Ok(()));
+    }
+    // ... until the root revokes it.
+    let authority = &mut exchange.founded.authority;
+    authority.revoke_issuing(&root, successor.former, RevocationReason::KeyCompromise, (list, now)).unwrap();
+    let publication = exchange.publication();
+    refused(&exchange.judged(&publication, &exchange.broker, "sslserver"), "error 23 at 1 depth");
+    assert!(verify(&publication, &exchange.broker, server(), now).is_err());
+    let judged = exchange.judged(&publication, &after, "sslserver");
+    assert!(judged.status.success(), "{}", text(&judged.stderr));
+    assert_eq!(verify(&publication, &after, server(), now), Ok(()));
+}
+
 /// The words under a heading of `openssl x509 -text`, which stand on its next line.
 fn under<'a>(shown: &'a str, heading: &str) -> Vec<&'a str> {
     let mut lines = shown.lines();
@@ -173,7 +203,8 @@ fn openssl_reads_the_revocation_lists_with_number_reason_and_serial() {
     let shown_of = serde_json::to_value(register.member(&member("fra/ncb")).unwrap()).unwrap();
     let serial = shown_of["certificates"][0]["serial"].as_str().unwrap().to_uppercase();
     let authority = &mut exchange.founded.authority;
-    authority.revoke(&member("fra/ncb"), RevocationReason::KeyCompromise, now).unwrap();
+    let since = common::earlier(now, std::time::Duration::from_secs(3600));
+    authority.revoke_since(&member("fra/ncb"), RevocationReason::KeyCompromise, since, now).unwrap();
     let publication = exchange.publication();
     let issuing = exchange.write("issuing.pem", &certificate_pem(&exchange.agency[1]));
     let root = exchange.write("root.pem", &certificate_pem(&publication.trust.anchors[0]));
@@ -188,6 +219,7 @@ fn openssl_reads_the_revocation_lists_with_number_reason_and_serial() {
     let of_issuing = list(&publication.crls[1], &issuing);
     assert_eq!(under(&of_issuing, "X509v3 CRL Number"), [publication.crl_number.to_string()]);
     assert_eq!(under(&of_issuing, "X509v3 CRL Reason Code"), ["Key Compromise"]);
+    assert_eq!(of_issuing.matches("Invalidity Date").count(), 1, "{of_issuing}");
     assert!(of_issuing.contains(&format!("Serial Number: {serial}")), "{serial} in: {of_issuing}");
     assert_eq!(of_issuing.matches("Serial Number:").count(), 1, "{of_issuing}");
 }

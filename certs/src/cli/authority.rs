@@ -191,6 +191,20 @@ impl RootArgs {
         Ok(RootPlace { dir: self.dir(common)?, passphrase })
     }
 
+    /// The root alone, without its authority.
+    pub(super) fn place_alone(&self, common: &Common) -> Result<RootPlace, Ended> {
+        let below = common.passphrase_file.as_deref().filter(|_| self.root_dir.is_none());
+        let passphrase = match self.root_passphrase_file.as_deref().or(below) {
+            Some(file) => ask::passphrase(Some(file))?,
+            None => ask::root_passphrase()?,
+        };
+        Ok(RootPlace { dir: self.dir(common)?, passphrase })
+    }
+
+    pub(super) fn is_given(&self) -> bool {
+        self.root_dir.is_some() || self.root_passphrase_file.is_some()
+    }
+
     fn new_place(&self, common: &Common, authority: &Passphrase) -> Result<RootPlace, Ended> {
         let passphrase = match (&self.root_passphrase_file, &self.root_dir) {
             (Some(file), _) => ask::passphrase(Some(file))?,

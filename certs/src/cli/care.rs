@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::authority::RootArgs;
 use super::{Common, Ended, Outcome, ask, now, render};
 use crate::authority::Authority;
 use crate::backup::{self, Backup};
 use crate::files::{self, PLAIN_FILE};
+use crate::root;
 use crate::transcript::{self, Ceremony, Places};
 
 #[derive(Debug, Args)]
@@ -70,12 +72,25 @@ pub(super) enum PassphraseCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
+    /// Change the root's passphrase, not the authority's; only the root's folder is needed
+    #[arg(long)]
+    root: bool,
+    #[command(flatten)]
+    place: RootArgs,
     /// Read the new passphrase from the one line of this file (mode 0600) instead of asking for it
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
 }
 
 pub(super) fn change_passphrase(common: &Common, args: &ChangeArgs) -> Outcome {
+    if args.root {
+        return change_root_passphrase(common, args);
+    }
+    if args.place.is_given() {
+        return Err(Ended::Mistakes(anyhow::anyhow!(
+            "--root-dir and --root-passphrase-file are for the root's passphrase: give --root too"
+        )));
+    }
     common.register()?;
     let old = ask::passphrase(common.passphrase_file.as_deref())?;
     // Before anybody thinks of a new one.
@@ -87,6 +102,20 @@ pub(super) fn change_passphrase(common: &Common, args: &ChangeArgs) -> Outcome {
     }
     say!("The keys in {} now open with the new passphrase only.", common.dir()?.display())?;
     say!("Backups made before open with the old one: make a new backup, and destroy them if it became known.")
+}
+
+fn change_root_passphrase(common: &Common, args: &ChangeArgs) -> Outcome {
+    let place = args.place.place_alone(common)?;
+    let new = match &args.new_passphrase_file {
+        Some(file) => ask::new_passphrase(Some(file))?,
+        None => ask::new_root_passphrase()?,
+    };
+    root::change_passphrase(&place, &new)?;
+    if common.json {
+        return render::json(&serde_json::json!({ "changed": true }));
+    }
+    say!("The root's key in {} now opens with the new passphrase only.", place.dir.display())?;
+    say!("Copies of the folder made before open with the old one: destroy them if it became known.")
 }
 
 #[derive(Debug, Args)]
