@@ -294,39 +294,6 @@ fn publish_is_killed_at_random_and_no_number_is_used_twice() {
 }
 
 #[test]
-fn the_renewal_of_the_issuing_authority_is_killed_at_random_and_no_generation_is_used_twice() {
-    let mut case = Case::new(KILLS / 3);
-    let renew = ["issuing", "renew"];
-    let in_force = |case: &Case| {
-        let views = Register::open(&case.dir).unwrap().issuing().unwrap();
-        views.into_iter().find(|view| view.in_force).unwrap().serial
-    };
-    while case.goes_on() {
-        case.now_and_then_anew();
-        let out = case.path("published");
-        if case.takes.is_zero() {
-            case.done(&renew);
-        }
-        let former = in_force(&case);
-        case.kill(&renew);
-        case.check();
-        let counts = in_force(&case) != former;
-        case.count(counts);
-        if !counts {
-            case.done(&renew);
-        }
-        assert_ne!(in_force(&case), former);
-        // How long the renewal takes, not this.
-        let takes = case.takes;
-        case.done(&["publish", "--out", &out]);
-        case.takes = takes;
-        case.note_published(&out);
-        case.check();
-    }
-    case.hit();
-}
-
-#[test]
 fn a_change_of_the_passphrase_is_killed_at_random_and_one_of_the_two_opens() {
     let mut case = Case::new(KILLS / 2);
     let other = case.path("other");
