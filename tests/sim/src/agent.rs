@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use valise_agent::core::{Change, Core, Effect, Ending, Event as Told, Outgoing, SessionId, Ticket};
+use valise_agent::core::{
+    Change, Core, Effect, Ending, Event as Told, NotQueued, Outgoing, SessionId, Ticket,
+};
 use valise_proto::directory::Directory;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
@@ -50,7 +52,6 @@ pub(crate) struct Process {
     waiting: VecDeque<(Ticket, Vec<Change>)>,
     writing: Option<Vec<(Ticket, Vec<Change>)>>,
     wake_at: Option<u64>,
-    unwritten_max: usize,
 }
 
 impl Agent {
@@ -93,7 +94,6 @@ impl Agent {
             waiting: VecDeque::new(),
             writing: None,
             wake_at: None,
-            unwritten_max: 0,
         });
         self.run(stage)
     }
@@ -116,8 +116,15 @@ impl Agent {
     /// A notice of ours for the outbox; a full one refuses it, and then nothing has happened.
     pub(crate) fn send(&mut self, outgoing: Outgoing, stage: &mut Stage) -> Result<(), Violation> {
         if let Some(process) = &mut self.process {
-            // Refused where the outbox is full: the officer is told so, and writes again or not.
-            let _ = process.core.handle_send(Box::new(outgoing));
+            let waiting = process.core.outbox_len();
+            match process.core.handle_send(Box::new(outgoing)) {
+                Ok(()) => {
+                    stage.model.check_bound("envelopes in an outbox", waiting + 1, stage.plan.outbox_max)?;
+                }
+                // The officer is told so, and writes again or not; nothing has happened.
+                Err(NotQueued::Full { .. }) => stage.model.summary.not_queued += 1,
+                Err(NotQueued::Stopping) => return Err(Violation::surprise("a node stops unasked")),
+            }
         }
         self.run(stage)
     }
@@ -225,14 +232,12 @@ impl Agent {
 
     fn begin_commit(&mut self, stage: &mut Stage) -> Result<(), Violation> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        let unwritten = process.waiting.len() + process.writing.as_ref().map_or(0, Vec::len);
-        process.unwritten_max = process.unwritten_max.max(unwritten);
         if process.writing.is_none() && !process.waiting.is_empty() {
             process.writing = Some(std::mem::take(&mut process.waiting).into());
-            let wait = self.dice.between(1, 60);
+            let wait = self.dice.between(1, stage.plan.persist_ms_max);
             self.later(stage, wait, AgentEvent::Committed);
         }
-        stage.model.check_bound("envelopes in an outbox", self.disk.outbox_len(), stage.plan.outbox_max + 64)
+        Ok(())
     }
 
     /// A connection ended, or could not be made.

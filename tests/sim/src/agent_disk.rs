@@ -64,10 +64,6 @@ impl AgentDisk {
         self.envelopes.get(notice_id)
     }
 
-    pub(crate) fn outbox_len(&self) -> usize {
-        self.outbox.len()
-    }
-
     pub(crate) fn has_seen(&self, seen: &Seen) -> bool {
         self.seen.get(&seen.notice_id).is_some_and(|known| known.header_digest == seen.header_digest)
     }

@@ -387,8 +387,8 @@ impl Broker {
         let Some(process) = &mut self.process else { return Ok(()) };
         stage.model.check_sessions(
             process.peers.values().filter(|peer| !peer.ending).map(|peer| &peer.agency),
-            process.core.sessions_len(),
-            CORE_LIMITS.connections_per_agency_max,
+            (process.core.sessions_len(), CORE_LIMITS.connections_per_agency_max),
+            &self.held,
         )?;
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         let wait = stage.schedule.until(process.core.poll_timeout(), skew).min(interval);

@@ -94,12 +94,9 @@ impl Agent {
             draft.originator = other.clone();
         }
         if cheat == Some(Cheat::Squat)
-            && let Some(taken) = stage.model.some_id(&mut self.dice)
+            && let Some(taken) = stage.model.some_id_of_others(self.index, &mut self.dice)
         {
-            // Its own store keeps one envelope under each id.
-            if self.disk.outgoing(&taken).is_none() {
-                draft.notice_id = taken;
-            }
+            draft.notice_id = taken;
         }
         let sealed = seal(draft, &plain.portions, &plain.recipients, &mut self.dice);
         let envelope = sealed.map_err(Violation::surprise)?.sign(self.signing_key(&directory, now)?);

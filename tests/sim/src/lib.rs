@@ -47,8 +47,6 @@ pub struct Options {
     pub mutation: Option<Mutation>,
     /// Whether the broker's real store runs beside the simulated disk and is compared with it.
     pub real_store: bool,
-    /// Whether what happens is noted.
-    pub trace: bool,
 }
 
 /// A promise that did not hold.
@@ -96,8 +94,6 @@ pub struct Failure {
     pub at_ms: u64,
     /// What did not hold.
     pub violation: Violation,
-    /// What happened, where that was asked for.
-    pub trace: Vec<String>,
 }
 
 fn replay(mutation: Option<Mutation>) -> String {
@@ -118,6 +114,8 @@ pub struct Summary {
     pub accepted: usize,
     /// Submissions refused.
     pub refused: usize,
+    /// Notices refused by a full outbox.
+    pub not_queued: usize,
     /// Deliveries.
     pub handed_out: usize,
     /// Notices shown to recipients.
@@ -139,6 +137,7 @@ impl std::ops::AddAssign for Summary {
         self.composed += other.composed;
         self.accepted += other.accepted;
         self.refused += other.refused;
+        self.not_queued += other.not_queued;
         self.handed_out += other.handed_out;
         self.shown += other.shown;
         self.set_aside += other.set_aside;
@@ -152,13 +151,14 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} steps, {} s of virtual time; {} sealed, {} accepted, {} refused, {} handed out, {} shown, {} set aside, {} \
+            "{} steps, {} s of virtual time; {} sealed, {} accepted, {} refused, {} not queued, {} handed out, {} shown, {} set aside, {} \
              expired; {} crashes of the broker, {} of which lost something",
             self.steps,
             self.virtual_ms / 1000,
             self.composed,
             self.accepted,
             self.refused,
+            self.not_queued,
             self.handed_out,
             self.shown,
             self.set_aside,
@@ -174,7 +174,12 @@ impl std::fmt::Display for Summary {
 /// # Errors
 /// The promise that did not hold, and how to see it again.
 pub fn run(seed: u64, options: &Options) -> Result<Summary, Box<Failure>> {
-    world::run(seed, options)
+    world::run(seed, options, false).0
+}
+
+/// Runs the world of one seed, and tells what happened in it, line by line.
+pub fn trace(seed: u64, options: &Options) -> (Result<Summary, Box<Failure>>, Vec<String>) {
+    world::run(seed, options, true)
 }
 
 /// Runs the worlds of many seeds on every core of the machine. Which of several failures is given does not depend on

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use valise_sim::{Failure, Mutation, Options, Summary, run, run_all};
+use valise_sim::{Failure, Mutation, Options, Summary, run, run_all, trace};
 
 /// Worlds run before the figures are printed, in a run without end.
 const ROUND: u64 = 1_000;
@@ -47,12 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn begin(arguments: &Arguments) -> Result<Summary> {
-    let Arguments { seeds, seed, forever, trace, real_store, mutation } = arguments;
-    let options = Options { mutation: *mutation, real_store: *real_store, trace: *trace };
-    let told = |failure: Box<Failure>| {
-        failure.trace.iter().for_each(|line| println!("{line}"));
-        anyhow::Error::from(*failure)
-    };
+    let Arguments { seeds, seed, forever, trace: traced, real_store, mutation } = arguments;
+    let options = Options { mutation: *mutation, real_store: *real_store };
+    let told = |failure: Box<Failure>| anyhow::Error::from(*failure);
     if *forever {
         return without_end(seed.unwrap_or_default(), &options).map_err(told);
     }
@@ -61,6 +58,11 @@ fn begin(arguments: &Arguments) -> Result<Summary> {
             let (from, to) = seeds.split_once("..").context("--seeds takes FROM..TO, as in 0..1000")?;
             let number = |text: &str| text.parse::<u64>().with_context(|| format!("`{text}` is not a seed"));
             run_all(number(from)?..number(to)?, &options).map_err(told)
+        }
+        (None, Some(seed)) if *traced => {
+            let (result, lines) = trace(*seed, &options);
+            lines.iter().for_each(|line| println!("{line}"));
+            result.map_err(told)
         }
         (None, Some(seed)) => run(*seed, &options).map_err(told),
         (None, None) => bail!("say which worlds: --seeds FROM..TO, --seed N or --forever"),

@@ -92,9 +92,12 @@ impl Model {
         self.summary.composed += 1;
     }
 
-    /// The id of something written before.
-    pub(crate) fn some_id(&self, dice: &mut Dice) -> Option<NoticeId> {
-        let ids: Vec<NoticeId> = self.truths.values().map(|truth| truth.header.notice_id).collect();
+    /// The id of something that others wrote before, and the agency did not: a node draws its own ids anew.
+    pub(crate) fn some_id_of_others(&self, agency: usize, dice: &mut Dice) -> Option<NoticeId> {
+        let (own, others): (Vec<_>, Vec<_>) = self.truths.values().partition(|truth| truth.author == agency);
+        let own: BTreeSet<NoticeId> = own.into_iter().map(|truth| truth.header.notice_id).collect();
+        let ids = others.into_iter().map(|truth| truth.header.notice_id);
+        let ids: Vec<NoticeId> = ids.filter(|id| !own.contains(id)).collect();
         dice.pick(&ids).copied()
     }
 

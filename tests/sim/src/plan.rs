@@ -53,8 +53,10 @@ pub(crate) struct Plan {
     pub(crate) dishonest: u64,
     /// Deliveries altered on their way, of a thousand.
     pub(crate) tampered: u64,
-    /// Longest time a disk takes to confirm, in milliseconds.
+    /// Longest time that the broker's disk takes to confirm, in milliseconds.
     pub(crate) sync_ms_max: u64,
+    /// The same of an agency's. A slow one is still writing what came when the same comes again.
+    pub(crate) persist_ms_max: u64,
     /// How long a directory counts.
     pub(crate) directory_lifetime: Duration,
     /// The broker's limits.
@@ -64,6 +66,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Nothing is slow any more.
+    pub(crate) fn calm(&mut self) {
+        self.sync_ms_max = self.sync_ms_max.min(200);
+        self.persist_ms_max = self.persist_ms_max.min(60);
+    }
+
     /// That of a seed's dice.
     #[must_use]
     pub(crate) fn new(dice: &mut Dice) -> Self {
@@ -77,17 +85,18 @@ impl Plan {
         let short = dice.chance(150);
         Self {
             agencies: dice.count(2, 4),
-            notices: dice.count(3, 9),
+            notices: dice.count(3, 12),
             turmoil_ms: dice.between(20_000, 120_000),
             troubles: if calm { dice.count(0, 2) } else { dice.count(3, 14) },
             loss: fault(dice, 150),
             disk_errors: fault(dice, 12),
             dishonest: if dice.chance(500) { 300 } else { 0 },
             tampered: if dice.chance(250) { 100 } else { 0 },
-            sync_ms_max: dice.between(2, 200),
+            sync_ms_max: if dice.chance(200) { 2_000 } else { dice.between(2, 200) },
+            persist_ms_max: if dice.chance(350) { 4_000 } else { dice.between(2, 60) },
             directory_lifetime: Duration::from_secs(if short { 90 } else { 30 * 86_400 }),
             limits,
-            outbox_max: dice.count(6, 40),
+            outbox_max: dice.count(1, 20),
         }
     }
 }

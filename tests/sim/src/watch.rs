@@ -186,17 +186,19 @@ impl Model {
         })
     }
 
-    /// The broker's sessions are those of its connections, and no agency has too many.
+    /// The broker's sessions are those of its connections, no agency has too many, and none that is out has any.
     pub(crate) fn check_sessions<'a>(
         &self,
         agencies: impl Iterator<Item = &'a AgencyId>,
-        known: usize,
-        each_max: usize,
+        (known, each_max): (usize, usize),
+        directory: &Directory,
     ) -> Result<(), Violation> {
         let mut counts: BTreeMap<&AgencyId, usize> = BTreeMap::new();
         for agency in agencies {
             *counts.entry(agency).or_default() += 1;
         }
+        let out = counts.keys().find(|agency| takes_part(directory, agency).is_none());
+        Violation::unless(out.is_none(), "G3", || format!("{out:?} is out and still has a session"))?;
         let total: usize = counts.values().sum();
         self.check_bound("sessions of one agency", counts.values().copied().max().unwrap_or(0), each_max)?;
         Violation::unless(known == total, "G10", || format!("the core knows {known} sessions of {total}"))

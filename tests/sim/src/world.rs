@@ -63,32 +63,27 @@ pub(crate) struct World {
     steps: usize,
 }
 
-/// Runs the world of a seed to its end.
-pub(crate) fn run(seed: u64, options: &Options) -> Result<Summary, Box<Failure>> {
-    let started = World::new(seed, options);
-    let mut world = started.map_err(|violation| failure(seed, options, 0, 0, violation, Vec::new()))?;
-    match world.live() {
-        Ok(()) => Ok(world.summary()),
-        Err(violation) => {
-            let trace = world.stage.trace.take().unwrap_or_default();
-            Err(failure(seed, options, world.steps, world.stage.schedule.now(), violation, trace))
-        }
-    }
-}
-
-fn failure(
+/// Runs the world of a seed to its end, and says what happened in it if it is to be `traced`.
+pub(crate) fn run(
     seed: u64,
     options: &Options,
-    step: usize,
-    at_ms: u64,
-    violation: Violation,
-    trace: Vec<String>,
-) -> Box<Failure> {
-    Box::new(Failure { seed, mutation: options.mutation, step, at_ms, violation, trace })
+    traced: bool,
+) -> (Result<Summary, Box<Failure>>, Vec<String>) {
+    let failure = |step, at_ms, violation| {
+        Box::new(Failure { seed, mutation: options.mutation, step, at_ms, violation })
+    };
+    let mut world = match World::new(seed, options, traced) {
+        Ok(world) => world,
+        Err(violation) => return (Err(failure(0, 0, violation)), Vec::new()),
+    };
+    let lived = world.live();
+    let (steps, now) = (world.steps, world.stage.schedule.now());
+    let result = lived.map(|()| world.summary()).map_err(|violation| failure(steps, now, violation));
+    (result, world.stage.trace.unwrap_or_default())
 }
 
 impl World {
-    fn new(seed: u64, options: &Options) -> Result<Self, Violation> {
+    fn new(seed: u64, options: &Options, traced: bool) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
         let plan = Plan::new(&mut dice);
         let authority = Authority::new(&plan, &mut dice)?;
@@ -102,10 +97,11 @@ impl World {
             authority,
             model: Model::default(),
             tampering: true,
-            trace: options.trace.then(Vec::new),
+            trace: traced.then(Vec::new),
             plan,
         };
-        stage.note(|| format!("{:?}", options));
+        let planned = stage.plan.clone();
+        stage.note(|| format!("{options:?} {planned:?}"));
         let twin = options.real_store.then(Twin::new).transpose()?;
         let disk = Disk::new(dice.fork(), stage.plan.disk_errors, options.mutation);
         let broker = Broker::new(disk, twin, &mut stage);
@@ -260,6 +256,7 @@ impl World {
         stage.note(|| "calm".to_owned());
         stage.tampering = false;
         stage.net.calm();
+        stage.plan.calm();
         self.broker.disk.ailment = Ailment::default();
         self.broker.skew = 0;
         stage.authority.restore(stage.schedule.clock(0))?;
