@@ -59,7 +59,7 @@ impl Member {
             }
             Mode::Process => {
                 let data = self.config.folder.path();
-                let log = data.with_extension("log");
+                let log = self.log();
                 let arguments = ["run".as_ref(), "--data".as_ref(), data];
                 Running::Process(Process::start(&binary("valise-agent")?, &arguments, &log)?)
             }
@@ -74,6 +74,10 @@ impl Member {
             self.client().status().await.map(|_| Ok(()))
         })
         .await?
+    }
+
+    fn log(&self) -> PathBuf {
+        self.config.folder.path().with_extension("log")
     }
 
     pub(super) fn client(&self) -> LocalClient {
@@ -135,6 +139,15 @@ impl<'n> Agency<'n> {
     /// [`NetworkError::NoSuchAgency`].
     pub fn client(&self) -> Result<LocalClient, NetworkError> {
         Ok(self.member()?.client())
+    }
+
+    /// What its node wrote to its log, where it runs as a process.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn log(&self) -> Result<String, NetworkError> {
+        let path = self.member()?.log();
+        std::fs::read_to_string(&path).map_err(NetworkError::io(&path))
     }
 
     /// Runs `valise-agent` on its data folder, as an operator does.

@@ -288,6 +288,23 @@ impl Network {
         self.office.run(arguments).await
     }
 
+    /// Carries the renewal requests that the broker keeps to the authority, which grants what is in order and publishes,
+    /// and waits until the broker goes by it. Returns what `valise-ca renew` says.
+    ///
+    /// # Errors
+    /// [`NetworkError`], also where a request was refused.
+    pub async fn carry_renewals(&self) -> Result<serde_json::Value, NetworkError> {
+        let text = |path: &Path| path.display().to_string();
+        let carried = tempfile::Builder::new().prefix("carried-").tempdir_in(self.temp.path());
+        let carried = carried.map_err(NetworkError::io(self.temp.path()))?;
+        let spool = text(&carried.path().join("spool"));
+        self.broker.run(&["spool", "export", "--out", &spool, "--json"]).await?.json()?;
+        let out = text(&self.broker.publication());
+        let told = self.ca(&["renew", "--spool", &spool, "--out", &out, "--json"]).await?.json()?;
+        self.broker.reload(self.directory()?.version()).await?;
+        Ok(told)
+    }
+
     /// A second authority, from a copy of the first one's folder as it is now: a backup that somebody restored. What
     /// either signs from now on contradicts the other.
     ///
