@@ -1,11 +1,13 @@
-//! What SECURITY.md says of tests is so.
+//! What the pages say of tests and commands is so.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use valise_tests::network::binary;
 use walkdir::WalkDir;
 
 const CRATES: [&str; 5] = ["proto", "broker", "agent", "certs", "tests"];
@@ -54,4 +56,57 @@ fn every_promise_has_a_test_that_bears_its_number() {
 fn names_are_found_where_they_stand() {
     assert_eq!(named("async fn g01_a_b() {}\nfn other(x: u8)"), ["g01_a_b", "other"]);
     assert_eq!(tests_of("| `g01_a_b`, `created_at` and `Upper_a_b` |"), BTreeSet::from(["g01_a_b"]));
+}
+
+/// Some notice's id.
+const NOTICE: &str = "0198c1f0-7a00-7000-8000-000000000001";
+
+/// The command lines of a page: those of its `sh` blocks that begin with one of the three commands.
+fn command_lines(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).map(str::trim);
+    lines.filter(|line| line.starts_with("valise-")).map(str::to_owned).collect()
+}
+
+/// The words of a line as a shell would pass them, as far as the pages need one.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            letter => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    // What stands for a notice on a page.
+    for word in words.iter_mut().filter(|word| *word == "ID") {
+        NOTICE.clone_into(word);
+    }
+    words
+}
+
+/// With `--help` at its end a command says whether it knows the words before, and does nothing.
+fn is_known(line: &str) -> Result<(), String> {
+    let mut words = words(line).into_iter();
+    let program = binary(&words.next().unwrap()).unwrap();
+    let asked = Command::new(program).args(words).arg("--help").output().unwrap();
+    let told = String::from_utf8_lossy(&asked.stderr).lines().next().unwrap_or_default().to_owned();
+    if asked.status.success() { Ok(()) } else { Err(format!("{line}: {told}")) }
+}
+
+#[test]
+fn every_command_line_of_the_pages_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut lines = Vec::new();
+    for page in ["README.md", "ADMINISTRATION.md"] {
+        lines.extend(command_lines(&fs::read_to_string(root.join(page)).unwrap()));
+    }
+    assert!(lines.len() > 30, "only {} command lines were found", lines.len());
+    let unknown: Vec<_> = lines.iter().filter_map(|line| is_known(line).err()).collect();
+    assert!(unknown.is_empty(), "the pages show commands that do not exist:\n{}", unknown.join("\n"));
+    // And it can fail.
+    assert!(is_known("valise-ca enrol ken.pem --colour red").is_err());
+    assert!(is_known("valise-ca dance").is_err());
 }
