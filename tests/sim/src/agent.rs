@@ -269,6 +269,11 @@ impl Agent {
                 self.unread.insert(notice_id);
                 let wait = self.dice.between(500, 20_000);
                 stage.schedule.after(wait, Event::Read(self.index, notice_id));
+                // Another officer looks at it too, perhaps while the first reading is still being written.
+                if self.dice.chance(300) {
+                    let wait = wait + self.dice.between(0, 3_000);
+                    stage.schedule.after(wait, Event::Read(self.index, notice_id));
+                }
                 Ok(())
             }
             Told::Accepted(_)

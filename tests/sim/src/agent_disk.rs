@@ -106,8 +106,10 @@ impl AgentDisk {
                     }
                 }
                 Change::Read { notice_id, receipt, .. } => {
-                    debug_assert_eq!(receipt.receipt().kind, ReceiptKind::Read);
-                    self.read.insert(notice_id);
+                    let first = self.read.insert(notice_id) && receipt.receipt().kind == ReceiptKind::Read;
+                    Violation::unless(first, "G5", || {
+                        format!("agency {agency} recorded two first readings of {notice_id}")
+                    })?;
                 }
                 Change::DeadlinePassed(deadline) => {
                     self.deadlines.remove(&deadline);

@@ -311,6 +311,7 @@ impl Broker {
 
     /// One step of the sweep.
     pub(crate) fn sweep(&mut self, at: Timestamp, stage: &mut Stage) -> Result<(), Violation> {
+        stage.model.tell_broker_clock(at);
         let due = self.disk.due(at, SWEEP_COUNT);
         if let Some(twin) = &self.twin {
             twin.compare_due(at, SWEEP_COUNT, &due)?;

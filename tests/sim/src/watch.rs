@@ -204,7 +204,8 @@ impl Model {
         Violation::unless(known == total, "G10", || format!("the core knows {known} sessions of {total}"))
     }
 
-    fn tell_broker_clock(&mut self, now: Timestamp) {
+    /// The broker acts at this time by its clock. A day after a notice expired it may forget its id.
+    pub(crate) fn tell_broker_clock(&mut self, now: Timestamp) {
         self.broker_clock = self.broker_clock.max(Some(now));
     }
 }
