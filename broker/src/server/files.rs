@@ -237,6 +237,7 @@ impl NodeFiles {
         else {
             return Err(FilesError { problems });
         };
+        keep(check_signed(config, &anchors, &[&directory]), &mut problems);
         keep(check_certificate(config, &credentials, &anchors, now), &mut problems);
         keep(
             check_listed(config, &directory, credentials.identity(), receipt_key.key_id(), now),
@@ -327,7 +328,7 @@ pub(super) fn load_directory(
     fresh.map_err(|source| FileProblem::Directory { path, source })
 }
 
-/// A list's signature is checked where it is used: when a chain is verified.
+/// Who signed a list is for [`check_signed`].
 pub(super) fn load_crls(
     config: &Config,
     trust: &Trust,
@@ -354,6 +355,19 @@ pub(super) fn load_crls(
         }
     }
     Ok((crls, anchors))
+}
+
+/// webpki checks a list's signature when a chain needs it. One that none needs yet, in the name of an issuing CA that is
+/// to come or was there before, would keep out that CA's own; so whoever signed must be named by one of `directories`.
+pub(super) fn check_signed(
+    config: &Config,
+    anchors: &Anchors,
+    directories: &[&Directory],
+) -> Result<(), FileProblem> {
+    let keys = directories.iter().flat_map(|directory| directory.delegation().list_keys());
+    let keys: Vec<_> = keys.copied().collect();
+    let refused = |error: AnchorsError| FileProblem::Crls { path: config.crls(), problem: error.to_string() };
+    anchors.check_lists(&keys).map_err(refused)
 }
 
 /// Roots and these lists together.

@@ -152,6 +152,11 @@ fn load_crls(
 ) -> Result<Option<(Vec<Bytes>, Anchors)>, FileProblem> {
     let config = &shared.config;
     let (mut crls, mut anchors) = files::load_crls(config, &shared.trust, now)?;
+    // The directory that names a new issuing CA comes with its list.
+    let (directory, published) =
+        (&shared.policy().directory, files::load_directory(config, &shared.trust, now));
+    let named: Vec<&Directory> = std::iter::once(&**directory).chain(published.as_ref().ok()).collect();
+    files::check_signed(config, &anchors, &named)?;
     let held = shared.transport.anchors();
     let carried =
         held::carried(config, (&in_force.crls, held.revocations()), (&crls, anchors.revocations()), now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use valise_broker::config::Config;
 use valise_broker::server::{Broker, QueueDepth, Status};
-use valise_proto::crypto::sha256;
+use valise_proto::crypto::{VerifyingKey, sha256};
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::AgencyId;
 use valise_proto::label::Classification;
@@ -121,6 +121,17 @@ impl Office {
     /// Publishes the directory as it is now.
     pub fn publish(&self) {
         self.write(&self.config.directory(), self.exchange.directory().encoded());
+    }
+
+    /// Has the root name these issuing authorities as those that sign revocation lists too, and publishes.
+    pub fn name_issuers(&mut self, issuers: &[&rcgen::CertifiedIssuer<'static, rcgen::KeyPair>]) {
+        let key = |issuer: &&rcgen::CertifiedIssuer<'static, rcgen::KeyPair>| {
+            VerifyingKey::from_bytes(issuer.key().public_key_raw()).unwrap()
+        };
+        let mut delegation = self.exchange.content.delegation.delegation().clone();
+        delegation.former_issuing_keys = issuers.iter().map(key).collect();
+        self.exchange.content.delegation = delegation.sign(&self.exchange.root_key);
+        self.publish();
     }
 
     pub fn publish_crl(&self, number: u64, revoked: &[u64]) {

@@ -118,13 +118,10 @@ impl Anchors {
     ///
     /// # Errors
     /// [`AnchorsError::Signature`] with the first that is not.
-    pub fn check_lists<'k>(
-        &self,
-        issuing: impl Iterator<Item = &'k VerifyingKey> + Clone,
-    ) -> Result<(), AnchorsError> {
+    pub fn check_lists(&self, issuing: &[VerifyingKey]) -> Result<(), AnchorsError> {
         let foreign = self.lists.iter().find(|list| {
             let roots = self.roots.iter().filter_map(lists::key_of);
-            !list.is_signed_by(roots) && !list.is_signed_by(issuing.clone().map(lists::bytes_of))
+            !list.is_signed_by(roots) && !list.is_signed_by(issuing.iter().map(lists::bytes_of))
         });
         foreign.map_or(Ok(()), |list| Err(AnchorsError::Signature { issuer: list.says.issuer.clone() }))
     }

@@ -120,7 +120,7 @@ fn g12_a_list_that_the_authority_did_not_sign_is_found_whether_or_not_a_chain_ne
     let (root, former, now) =
         (authority.root_list(&fresh), authority.issuing_list(&fresh), present.issuing_list(&fresh));
     let check = |lists: &[Vec<u8>], keys: &[valise_proto::crypto::VerifyingKey]| {
-        authority.anchors_with(lists).check_lists(keys.iter())
+        authority.anchors_with(lists).check_lists(keys)
     };
     assert_eq!(check(&[root.clone(), former.clone(), now.clone()], &keys), Ok(()));
     let foreign = Err(AnchorsError::Signature { issuer: "CN=Exchange Issuing".to_owned() });
