@@ -105,7 +105,7 @@ fn a_full_disk_leaves_the_folder_as_it_was() {
             &["broker", "issue", "b2", "--endpoint", "b:3", "--out", &kit],
             &["publish", "--out", &published],
             &["issuing", "crl"],
-            &["issuing", "renew", "--new-directory-key"],
+            &["issuing", "renew"],
         ] {
             assert!(case.with_more_and_more_room(args) > 1, "{args:?}: the disk was never full");
         }

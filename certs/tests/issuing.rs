@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use common::judge::{client, verify};
-use common::{DAY, Founded, Node, PASSPHRASE, agency, ca, mode, passphrase, snapshot, text};
+use common::{DAY, Founded, Node, agency, mode, passphrase, snapshot};
 use valise_certs::authority::{IssuingError, Renewal, Successor};
 use valise_certs::root::ROOT_LIST_LIFETIME;
 use valise_certs::{Authority, Passphrase, Profile, RevocationReason, RootPlace, audit};
@@ -22,7 +22,7 @@ fn place(founded: &Founded) -> RootPlace {
 }
 
 fn renewal() -> Renewal {
-    Renewal { ceiling: None, new_directory_key: false, root_list: ROOT_LIST_LIFETIME }
+    Renewal { ceiling: None, widen: false, new_directory_key: false, root_list: ROOT_LIST_LIFETIME }
 }
 
 fn renew(founded: &mut Founded, renewal: &Renewal, now: Timestamp) -> Result<Successor, IssuingError> {
@@ -104,7 +104,7 @@ fn the_root_revokes_an_issuing_authority_and_all_it_issued() {
     let revoke = |founded: &mut Founded, serial| {
         founded.authority.revoke_issuing(&place, serial, RevocationReason::KeyCompromise, (365 * DAY, now))
     };
-    let serial = renew(&mut founded, &renewal(), now).unwrap();
+    let serial = renew(&mut founded, &Renewal { new_directory_key: true, ..renewal() }, now).unwrap();
     let error = revoke(&mut founded, serial.serial).unwrap_err();
     assert!(matches!(error, IssuingError::InForce(_)), "{error}");
     revoke(&mut founded, serial.former).unwrap();
@@ -147,6 +147,46 @@ fn g03_the_ceiling_changes_with_the_delegation_and_not_below_what_was_granted() 
 }
 
 #[test]
+fn g03_a_wider_ceiling_is_refused_unless_it_is_asked_for() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let narrow = Ceiling { classifications: Classification::Secret.and_below(), ..Ceiling::unlimited() };
+    renew(&mut founded, &Renewal { ceiling: Some(narrow), ..renewal() }, now).unwrap();
+    let wide = Renewal { ceiling: Some(Ceiling::unlimited()), ..renewal() };
+    let before = snapshot(&founded.dir);
+    let error = renew(&mut founded, &wide, now).unwrap_err();
+    assert!(matches!(error, IssuingError::Wider { .. }) && error.to_string().contains("--widen"), "{error}");
+    assert_eq!(snapshot(&founded.dir), before);
+    renew(&mut founded, &Renewal { widen: true, ..wide }, now).unwrap();
+    assert_eq!(founded.authority.ceiling(), &Ceiling::unlimited());
+}
+
+#[test]
+fn a_lost_issuing_key_is_not_revoked_while_the_directory_has_the_key_that_lay_beside_it() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let place = place(&founded);
+    let revoke = |founded: &mut Founded, serial, reason| {
+        founded.authority.revoke_issuing(&place, serial, reason, (365 * DAY, now))
+    };
+    let first = renew(&mut founded, &renewal(), now).unwrap();
+    let second = renew(&mut founded, &renewal(), now).unwrap();
+    assert_eq!(first.directory_key, second.directory_key);
+    let before = snapshot(&founded.dir);
+    let error = revoke(&mut founded, first.former, RevocationReason::KeyCompromise).unwrap_err();
+    assert!(matches!(error, IssuingError::DirectoryKeyShared(_)), "{error}");
+    assert_eq!(snapshot(&founded.dir), before, "the root was used for what cannot be");
+    revoke(&mut founded, second.former, RevocationReason::Superseded).unwrap();
+    let third = renew(&mut founded, &Renewal { new_directory_key: true, ..renewal() }, now).unwrap();
+    revoke(&mut founded, first.former, RevocationReason::KeyCompromise).unwrap();
+    // The new key lies beside those that came with it and after it.
+    let fourth = renew(&mut founded, &renewal(), now).unwrap();
+    assert_eq!(fourth.former, third.serial);
+    let error = revoke(&mut founded, third.serial, RevocationReason::KeyCompromise).unwrap_err();
+    assert!(matches!(error, IssuingError::DirectoryKeyShared(_)), "{error}");
+}
+
+#[test]
 fn a_renewal_that_is_refused_leaves_both_folders_as_they_were() {
     let mut founded = Founded::new();
     let now = founded.now;
@@ -160,31 +200,4 @@ fn a_renewal_that_is_refused_leaves_both_folders_as_they_were() {
         founded.authority.renew_issuing(&other, &passphrase(), &renewal(), now).unwrap_err().to_string();
     assert!(error.contains("root.key"), "{error}");
     assert_eq!(snapshot(&founded.dir), before);
-}
-
-#[test]
-fn the_issuing_authority_is_listed_renewed_and_revoked_by_command() {
-    let founded = Founded::new();
-    let secret = founded.temp.path().join("passphrase");
-    fs::write(&secret, PASSPHRASE).unwrap();
-    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let Founded { temp: _temp, dir, authority, .. } = founded;
-    drop(authority);
-    let run = |args: &[&str]| {
-        let common =
-            ["--dir", dir.to_str().unwrap(), "--passphrase-file", secret.to_str().unwrap(), "--json"];
-        let output = ca(&[args, &common].concat());
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stdout));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
-    };
-    let renewed = run(&["issuing", "renew", "--new-directory-key", "--ceiling-state", "FRA"]);
-    let listed = run(&["issuing", "list"]);
-    assert_eq!((&listed[0]["serial"], &listed[0]["in_force"]), (&renewed["serial"], &true.into()));
-    assert_eq!(listed[1]["serial"], renewed["former"]);
-    run(&["issuing", "revoke", renewed["former"].as_str().unwrap(), "--reason", "superseded"]);
-    assert!(!run(&["issuing", "list"])[1]["revoked_at"].is_null());
-    run(&["issuing", "crl", "--root-crl-days", "30"]);
-    let actions = run(&["audit", "show"]);
-    let actions: Vec<_> = actions.as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
-    assert_eq!(actions, ["FOUND", "RENEW_ISSUING", "REVOKE_ISSUING", "ROOT_LIST"]);
 }

@@ -339,7 +339,7 @@ fn a_change_of_the_passphrase_is_killed_at_random_and_one_of_the_two_opens() {
 #[test]
 fn a_renewal_of_the_issuing_authority_is_killed_at_random_and_the_tool_goes_on_with_one_of_the_two() {
     let mut case = Case::new(KILLS / 2);
-    let renew = ["issuing", "renew", "--new-directory-key"];
+    let renew = ["issuing", "renew"];
     let generation = |case: &Case| {
         let entries = audit::entries(&case.dir).unwrap();
         entries.iter().filter(|entry| entry.action == "RENEW_ISSUING").count()

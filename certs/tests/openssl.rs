@@ -132,7 +132,7 @@ fn openssl_and_webpki_refuse_what_a_revoked_issuing_authority_issued() {
     let now = exchange.founded.now;
     let root = RootPlace { dir: exchange.founded.dir.join("root"), passphrase: passphrase() };
     let list = std::time::Duration::from_secs(86_400);
-    let renewal = Renewal { ceiling: None, new_directory_key: false, root_list: list };
+    let renewal = Renewal { ceiling: None, widen: false, new_directory_key: true, root_list: list };
     let authority = &mut exchange.founded.authority;
     let successor = authority.renew_issuing(&root, &passphrase(), &renewal, now).unwrap();
     let kit = authority.issue_broker(&"b2".parse().unwrap(), vec!["127.0.0.1:4434".into()], now).unwrap();

@@ -141,6 +141,7 @@ impl Authority {
             founded_at: now,
             root_key: Stored(root.verifying_key()),
             directory_key: Stored(directory.verifying_key()),
+            directory_key_generation: delegation.delegation().generation,
             journal: Head::after(None, &deed, vec![serial]).map_err(StateError::from)?,
             delegation: Hex(delegation.encode().to_vec()),
             root_certificate: Hex(root.certificate().to_vec()),

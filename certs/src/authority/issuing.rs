@@ -4,6 +4,10 @@
 //! of both lead to the root, each is published as long as nodes meet it, and the former key goes on signing the list of
 //! what it issued until the last of that has run out; then it is destroyed. What the root's delegation allows changes
 //! at the same moment for everybody: with the next directory.
+//!
+//! Claimed too: whoever stole the folder can sign nothing under what takes its place. It holds because not only the
+//! issuing key is another one but the directory's too, unless the caller keeps it; and where it was kept, the root does
+//! not revoke the former authority for a lost key before the directory has a key that never lay beside the lost one.
 
 use std::mem;
 use std::time::Duration;
@@ -12,7 +16,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use thiserror::Error;
 use valise_proto::crypto::VerifyingKey;
-use valise_proto::delegation::FORMER_ISSUING_KEYS_MAX;
+use valise_proto::delegation::{FORMER_ISSUING_KEYS_MAX, SignedDelegation};
 use valise_proto::directory::DirectoryError;
 use valise_proto::id::{KeyId, Timestamp};
 use valise_proto::label::{Ceiling, LabelError};
@@ -26,7 +30,7 @@ use crate::register::{Register, RegisterError};
 use crate::root::{Asked, Delegated, Root, RootError, RootPlace};
 use crate::state::{self, FormerIssuing, Hex, RevocationReason, Revoked, Serial, State, StateError, Stored};
 use crate::transaction;
-use crate::x509::{Period, SignError, read_certificate};
+use crate::x509::{Ca, Period, SignError, read_certificate};
 
 /// Why nothing was done with the root. The authority is as it was; a number the root has noted is not used again.
 #[derive(Debug, Error)]
@@ -50,6 +54,21 @@ pub enum IssuingError {
     /// The ceiling asked for.
     #[error("the ceiling cannot be used: {0}")]
     Ceiling(#[from] LabelError),
+    /// More than before, and nobody said so.
+    #[error(
+        "the ceiling asked for ({asked}) allows more than the one in force ({in_force}); give --widen if that is meant"
+    )]
+    Wider {
+        /// The new one.
+        asked: Box<Ceiling>,
+        /// The present one.
+        in_force: Box<Ceiling>,
+    },
+    /// The directory's key lay beside the one that was lost.
+    #[error(
+        "the directory is signed with a key that lay beside that of {0}: whoever has the one has the other; run `valise-ca issuing renew` first (without --keep-directory-key), then revoke it"
+    )]
+    DirectoryKeyShared(Serial),
     /// A key.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -69,6 +88,8 @@ pub enum IssuingError {
 pub struct Renewal {
     /// The most it may grant; otherwise what the present one may.
     pub ceiling: Option<Ceiling>,
+    /// Whether that may allow what the present one does not.
+    pub widen: bool,
     /// Whether the directory is signed with a new key from now on.
     pub new_directory_key: bool,
     /// How long the root's revocation list counts, which is signed anew too.
@@ -173,6 +194,10 @@ impl Authority {
         let former_key = files::read(&former_key, 16 * 1024)?;
         let ceiling = renewal.ceiling.clone().unwrap_or_else(|| self.ceiling().clone());
         ceiling.check_sizes()?;
+        if !renewal.widen && !ceiling.is_within(self.ceiling()) {
+            let in_force = Box::new(self.ceiling().clone());
+            return Err(IssuingError::Wider { asked: Box::new(ceiling), in_force });
+        }
         self.check_fits(&ceiling, now)?;
         let keys = (former_key, ceiling);
         self.with_root(place, |authority, root| authority.succeed(root, passphrase, keys, (renewal, now)))
@@ -201,10 +226,7 @@ impl Authority {
         };
         let Delegated { issuing, serial, delegation } = root.delegate(asked, now)?;
         next.root_list = root.list(renewal.root_list, next.root_floor, now)?;
-        let former = mem::replace(&mut next.issuing_serial, serial);
-        next.issuing_certificate = Hex(issuing.certificate.der.to_vec());
-        next.delegation = Hex(delegation.encode().to_vec());
-        next.directory_key = Stored(directory_key.verifying_key());
+        let former = next.take_office(serial, &issuing, &delegation);
         let renewed = Successor {
             serial,
             former,
@@ -262,7 +284,8 @@ impl Authority {
         Ok(keys)
     }
 
-    /// Has the root revoke an issuing authority of former times, and with it all it issued.
+    /// Has the root revoke an issuing authority of former times, and with it all it issued. For a lost key
+    /// (`KEY_COMPROMISE`) only once the directory is signed with a key that never lay beside it.
     ///
     /// # Errors
     /// [`IssuingError`].
@@ -278,6 +301,13 @@ impl Authority {
         }
         let revoked = Revoked { at: now, since: now, reason };
         self.with_root(place, |authority, root| {
+            let shared = root.state.issuing.get(&serial).is_some_and(|record| {
+                reason == RevocationReason::KeyCompromise
+                    && record.generation >= authority.state.directory_key_generation
+            });
+            if shared {
+                return Err(IssuingError::DirectoryKeyShared(serial));
+            }
             let mut next = authority.state.clone();
             next.root_list = root.revoke(serial, revoked, (lifetime, next.root_floor))?;
             if let Some(former) = next.former_issuing.get_mut(&serial) {
@@ -296,7 +326,7 @@ impl Authority {
     /// predecessors whose certificates are out yet.
     pub(super) fn lists(&self, next: &State, period: Period) -> Result<Vec<Bytes>, SignError> {
         let now = period.not_before;
-        let sign = |ca: &crate::x509::Ca, serial| ca.crl(next.crl_number, &next.revoked(serial, now), period);
+        let sign = |ca: &Ca, serial| ca.crl(next.crl_number, &next.revoked(serial, now), period);
         let root = Bytes::copy_from_slice(&next.root_list.der.0);
         let mut lists = vec![root, sign(&self.issuing, next.issuing_serial)?];
         for (serial, ca) in &self.former {
@@ -331,6 +361,18 @@ impl State {
         let until = self.issued_until(self.issuing_serial).unwrap_or(now);
         let former = FormerIssuing { certificate: self.issuing_certificate.clone(), until, revoked: None };
         self.former_issuing.insert(self.issuing_serial, former);
+    }
+
+    /// Puts another issuing authority in force, and returns the serial of the one before it.
+    fn take_office(&mut self, serial: Serial, issuing: &Ca, signed: &SignedDelegation) -> Serial {
+        let delegation = signed.delegation();
+        if self.directory_key.0 != delegation.directory_key {
+            self.directory_key_generation = delegation.generation;
+        }
+        self.directory_key = Stored(delegation.directory_key);
+        self.issuing_certificate = Hex(issuing.certificate.der.to_vec());
+        self.delegation = Hex(signed.encode().to_vec());
+        mem::replace(&mut self.issuing_serial, serial)
     }
 
     fn issued_until(&self, issuer: Serial) -> Option<Timestamp> {

@@ -43,7 +43,8 @@ pub(super) enum IssuingCommand {
     List,
     /// Put another issuing authority in the place of the one in force; needs the root
     ///
-    /// What the former one issued goes on counting until it runs out. Without a --ceiling option the ceiling stays.
+    /// What the former one issued goes on counting until it runs out. The directory gets a new key too. The ceiling
+    /// stays, but for what --ceiling options name; ANY lifts a bound.
     Renew {
         #[command(flatten)]
         root: RootArgs,
@@ -51,9 +52,12 @@ pub(super) enum IssuingCommand {
         list: RootListArgs,
         #[command(flatten)]
         ceiling: CeilingArgs,
-        /// Sign the directory with a new key from now on
+        /// Allow a ceiling that allows more than the present one
         #[arg(long)]
-        new_directory_key: bool,
+        widen: bool,
+        /// Go on signing the directory with the present key; never where the folder may have been in other hands
+        #[arg(long)]
+        keep_directory_key: bool,
         /// Write the transcript of the renewal to this new file too, beside those in both folders
         #[arg(long, value_name = "FILE")]
         transcript: Option<PathBuf>,
@@ -105,36 +109,30 @@ impl RootListArgs {
     }
 }
 
-/// The most an authority may grant; what is not given is not bounded.
+/// The most an authority may grant; what is not given stays as it was, which is unbounded for a new one.
 #[derive(Clone, Debug, Args)]
 pub(super) struct CeilingArgs {
-    /// A State or organisation whose agencies it may enrol; may be given several times
+    /// A State or organisation whose agencies it may enrol, or ANY; may be given several times
     #[arg(long = "ceiling-state", value_name = "STATE", value_delimiter = ',')]
     states: Vec<String>,
-    /// The classification it may grant at most, such as SECRET, or exactly those of a list
+    /// The classification it may grant at most, such as SECRET, or exactly those of a list, or ANY
     #[arg(long = "ceiling-clearance", value_name = "CLASSES")]
     clearance: Option<String>,
-    /// A compartment it may grant, or NONE; may be given several times
+    /// A compartment it may grant, or NONE or ANY; may be given several times
     #[arg(long = "ceiling-compartment", value_name = "NAME", value_delimiter = ',')]
     compartments: Vec<String>,
-    /// An affiliation it may grant beside an agency's State, or NONE; may be given several times
+    /// An affiliation it may grant beside an agency's State, or NONE or ANY; may be given several times
     #[arg(long = "ceiling-affiliation", value_name = "NAME", value_delimiter = ',')]
     affiliations: Vec<String>,
 }
 
 impl CeilingArgs {
-    /// Whether none was given.
-    fn is_empty(&self) -> bool {
-        let given = [&self.states, &self.compartments, &self.affiliations];
-        self.clearance.is_none() && given.iter().all(|names| names.is_empty())
-    }
-
-    /// The ceiling; all mistakes are told at once.
-    pub(super) fn ceiling(&self) -> Result<Ceiling, Ended> {
+    /// The ceiling, which is `base` in what is not given; all mistakes are told at once.
+    pub(super) fn ceiling(&self, base: &Ceiling) -> Result<Ceiling, Ended> {
         let mut mistakes = Vec::new();
-        let unlimited = Ceiling::unlimited();
-        let classifications = match &self.clearance {
-            None => unlimited.classifications,
+        let classifications = match self.clearance.as_deref() {
+            None => base.classifications.clone(),
+            Some(ANY) => Ceiling::unlimited().classifications,
             Some(text) => {
                 let draft = Draft { clearance: Some(Classes::from_option(text)), ..Draft::default() };
                 let built = draft.build().map_err(|error| mistakes.push(error.to_string()));
@@ -142,10 +140,20 @@ impl CeilingArgs {
             }
         };
         let ceiling = Ceiling {
-            states: at_most("--ceiling-state", &self.states, &mut mistakes),
+            states: at_most("--ceiling-state", &self.states, &base.states, &mut mistakes),
             classifications,
-            compartments: at_most("--ceiling-compartment", &self.compartments, &mut mistakes),
-            affiliations: at_most("--ceiling-affiliation", &self.affiliations, &mut mistakes),
+            compartments: at_most(
+                "--ceiling-compartment",
+                &self.compartments,
+                &base.compartments,
+                &mut mistakes,
+            ),
+            affiliations: at_most(
+                "--ceiling-affiliation",
+                &self.affiliations,
+                &base.affiliations,
+                &mut mistakes,
+            ),
         };
         if mistakes.is_empty() {
             return Ok(ceiling);
@@ -154,12 +162,21 @@ impl CeilingArgs {
     }
 }
 
-fn at_most<T: FromStr<Err: Display> + Ord>(
+const ANY: &str = "ANY";
+
+fn at_most<T: FromStr<Err: Display> + Ord + Clone>(
     option: &str,
     names: &[String],
+    base: &AtMost<T>,
     mistakes: &mut Vec<String>,
 ) -> AtMost<T> {
     if names.is_empty() {
+        return base.clone();
+    }
+    if names.iter().any(|name| name == ANY) {
+        if names.len() > 1 {
+            mistakes.push(format!("{option}: ANY, and names beside it"));
+        }
         return AtMost::Any;
     }
     let mut allowed = BTreeSet::new();
@@ -221,7 +238,7 @@ pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
     // Before anybody thinks of a passphrase.
     authority::check_vacant(&Folder::new(dir), &root.dir(common)?)?;
     care::check_transcript(transcript.as_deref())?;
-    let ceiling = ceiling.ceiling()?;
+    let ceiling = ceiling.ceiling(&Ceiling::unlimited())?;
     let passphrase = ask::new_passphrase(common.passphrase_file.as_deref())?;
     let place = root.new_place(common, &passphrase)?;
     let founding = Founding { trust_domain, policy, ceiling, root_list: list.lifetime() };
@@ -248,11 +265,13 @@ pub(super) fn init(common: &Common, args: InitArgs) -> Outcome {
 pub(super) fn issuing(common: &Common, command: IssuingCommand) -> Outcome {
     match command {
         IssuingCommand::List => list(common),
-        IssuingCommand::Renew { root, list, ceiling, new_directory_key, transcript } => {
+        IssuingCommand::Renew { root, list, ceiling, widen, keep_directory_key, transcript } => {
             care::check_transcript(transcript.as_deref())?;
-            let ceiling = if ceiling.is_empty() { None } else { Some(ceiling.ceiling()?) };
-            let renewal = Renewal { ceiling, new_directory_key, root_list: list.lifetime() };
-            renew(common, &root, &renewal, transcript.as_deref())
+            // Before the passphrases: are they names at all?
+            ceiling.ceiling(&Ceiling::unlimited())?;
+            let new_directory_key = !keep_directory_key;
+            let renewal = Renewal { ceiling: None, widen, new_directory_key, root_list: list.lifetime() };
+            renew(common, &root, (renewal, &ceiling), transcript.as_deref())
         }
         IssuingCommand::Revoke { serial, reason, root, list } => {
             let (mut authority, place, _) = with_root(common, &root)?;
@@ -301,9 +320,15 @@ fn list(common: &Common) -> Outcome {
     Ok(())
 }
 
-fn renew(common: &Common, root: &RootArgs, renewal: &Renewal, transcript: Option<&Path>) -> Outcome {
+fn renew(
+    common: &Common,
+    root: &RootArgs,
+    (mut renewal, ceiling): (Renewal, &CeilingArgs),
+    transcript: Option<&Path>,
+) -> Outcome {
     let (mut authority, place, passphrase) = with_root(common, root)?;
-    let renewed = authority.renew_issuing(&place, &passphrase, renewal, now())?;
+    renewal.ceiling = Some(ceiling.ceiling(authority.ceiling())?);
+    let renewed = authority.renew_issuing(&place, &passphrase, &renewal, now())?;
     let written = care::write_transcript(&authority, common, Ceremony::Renewal, &place.dir, transcript)?;
     if common.json {
         return render::json(&renewed);

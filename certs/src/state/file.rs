@@ -201,6 +201,7 @@ mod tests {
                 founded_at: Timestamp::from_millis(1_700_000_000_000),
                 root_key: Stored(key.verifying_key()),
                 directory_key: Stored(key.verifying_key()),
+                directory_key_generation: 1,
                 delegation: Hex(vec![3]),
                 root_list: RootList {
                     der: Hex(vec![4]),

@@ -154,6 +154,10 @@ pub(crate) struct State {
     pub(crate) founded_at: Timestamp,
     pub(crate) root_key: Stored<VerifyingKey>,
     pub(crate) directory_key: Stored<VerifyingKey>,
+    /// Of the delegation that named this directory key first: it lay beside the issuing keys of that one and of all
+    /// that came after it.
+    #[serde(default)]
+    pub(crate) directory_key_generation: u64,
     /// The last line of the journal.
     pub(crate) journal: Head,
     /// An encoded, signed delegation.
