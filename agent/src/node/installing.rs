@@ -84,9 +84,15 @@ impl Candidate {
     /// Puts it in place; connections made from now on show it.
     pub(super) fn install(self, office: &Office) -> Result<(), NotInstalled> {
         let folder = &office.config().folder;
-        rotation::install_chain(folder, self.pem.as_bytes(), self.next)?;
+        let installed = rotation::install_chain(folder, self.pem.as_bytes(), self.next);
         if self.next {
-            office.replace_vault(Vault::open(folder)?);
+            reopen_vault(office, &installed)?;
+            // Once the chain lies beside the next key, whoever opens the vault finishes the exchange.
+            if office.vault().next().tls.is_some() {
+                installed?;
+            }
+        } else {
+            installed?;
         }
         tracing::info!(not_after = %self.credentials.not_after(), new_key = self.next, "a newer certificate is in use");
         office.replace_credentials(self.credentials);
@@ -128,11 +134,16 @@ pub(crate) enum NotAdopted {
 pub(super) fn keep_up(office: &Office) -> Result<(), NotAdopted> {
     let _alone = office.publishing();
     let (folder, now) = (&office.config().folder, office.now());
-    if let Some(entry) = office.directory().agency(office.agency()) {
-        let adopted = rotation::adopt(folder, &office.vault(), entry, now)?;
-        if adopted.any() {
-            office.replace_vault(Vault::open(folder)?);
+    let directory = office.directory();
+    // By a clock outside the life of what the authority signed, nothing is exchanged or destroyed.
+    let fresh = directory.check_fresh(now).is_ok();
+    if let Some(entry) = directory.agency(office.agency()).filter(|_| fresh) {
+        let listing = (entry, directory.content().issued_at);
+        let adopted = rotation::adopt(folder, &office.vault(), listing, now);
+        if !matches!(&adopted, Ok(adopted) if !adopted.any()) {
+            reopen_vault(office, &adopted)?;
         }
+        let adopted = adopted?;
         if let Some(key) = adopted.signing {
             tracing::info!(%key, "the new signing key is in use");
         }
@@ -140,7 +151,9 @@ pub(super) fn keep_up(office: &Office) -> Result<(), NotAdopted> {
             tracing::info!(%key, "the new sealing key is in use; the former one goes on opening");
         }
     }
-    destroy_due(office, now)?;
+    if fresh {
+        destroy_due(office, now)?;
+    }
     let before = office.as_holder(|holder| renewal::Pending::read(holder.folder));
     let after = office.as_holder(|holder| renewal::keep_up(holder, false, now))?;
     let digest = |pending: &renewal::Pending| pending.request().digest();
@@ -157,19 +170,27 @@ pub(crate) fn destroyed_at(office: &Office, former: &Former) -> Option<Timestamp
 
 fn destroy_due(office: &Office, now: Timestamp) -> Result<(), NotAdopted> {
     let vault = office.vault();
-    // A clock beyond what the authority signed may be wrong, and what is destroyed does not come back.
-    if office.directory().check_fresh(now).is_err() {
-        return Ok(());
-    }
     let due = |former: &&Former| destroyed_at(office, former).is_some_and(|at| at <= now);
     let due: Vec<KeyId> = vault.former().iter().filter(due).map(|former| former.key_id).collect();
-    for key_id in &due {
+    let destroyed = due.iter().try_for_each(|key_id| -> Result<(), NotAdopted> {
         keep_what_it_opened(office, *key_id)?;
         rotation::destroy(&office.config().folder, *key_id)?;
         tracing::info!(key = %key_id, "a former sealing key was destroyed: its grace is over");
-    }
+        Ok(())
+    });
     if !due.is_empty() {
-        office.replace_vault(Vault::open(&office.config().folder)?);
+        reopen_vault(office, &destroyed)?;
+    }
+    destroyed
+}
+
+/// Opens the vault anew after its files were changed, or some of them were: what failed halfway is tried again from what
+/// the files hold, and would fail for ever from what they held before. Where that fails too, the first error tells more.
+fn reopen_vault<T, E>(office: &Office, changed: &Result<T, E>) -> Result<(), VaultError> {
+    match Vault::open(&office.config().folder) {
+        Ok(vault) => office.replace_vault(vault),
+        Err(error) if changed.is_ok() => return Err(error),
+        Err(error) => tracing::warn!(%error, "the keys cannot be read after an exchange that failed"),
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use valise_proto::crypto::{KeyError, SealingKey, SigningKey};
 use zeroize::Zeroizing;
@@ -85,20 +85,22 @@ pub(super) fn write_store(path: &Path, key: &[u8; 32]) -> Result<(), VaultError>
     Ok(folder::replace_secret(path, armour(STORE_PEM_LABEL, key).as_bytes())?)
 }
 
+/// The end of a file's name once it is to be destroyed.
+const DESTROYED: &str = ".destroyed";
+
 /// Puts `new` in the place of `old` and destroys what was there. A power cut in between leaves either the old key or
-/// the new one.
+/// the new one under the name, and nothing that [`sweep`] does not finish.
 pub(super) fn supersede(new: &Path, old: &Path) -> Result<(), VaultError> {
-    let former = fs::File::options().write(true).open(old);
+    let doomed = doomed(old);
+    sweep_one(&doomed)?;
+    match fs::hard_link(old, &doomed) {
+        Ok(()) => sync_both(&doomed, old)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(file_error("give this key another name", old, source)),
+    }
     fs::rename(new, old).map_err(|source| file_error("rename this file", new, source))?;
     sync_both(new, old)?;
-    match former {
-        // Its name is gone already; what is held open is the old file itself.
-        Ok(former) => {
-            overwrite(&former).map_err(|source| file_error("overwrite the former file", old, source))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(file_error("overwrite the former file", old, source)),
-    }
+    overwrite_and_remove(&doomed)
 }
 
 pub(super) fn sync_both(one: &Path, other: &Path) -> Result<(), VaultError> {
@@ -108,9 +110,57 @@ pub(super) fn sync_both(one: &Path, other: &Path) -> Result<(), VaultError> {
     Ok(())
 }
 
-/// Overwrites a file and removes it. On a file system that writes elsewhere (copy on write, snapshots, the spare blocks
-/// of a flash disk) the old bytes may live on; full-disk encryption is what makes them worthless.
+/// Overwrites a file and removes it, under another name: a power cut in between leaves no key of zeros under the name
+/// of one. On a file system that writes elsewhere (copy on write, snapshots, the spare blocks of a flash disk) the old
+/// bytes may live on; full-disk encryption is what makes them worthless.
 pub(super) fn destroy(path: &Path) -> Result<(), VaultError> {
+    let doomed = doomed(path);
+    match fs::rename(path, &doomed) {
+        Ok(()) => sync_both(path, &doomed)?,
+        // Another run came as far.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(file_error("rename this file", path, source)),
+    }
+    overwrite_and_remove(&doomed)
+}
+
+/// Finishes what [`destroy`] and [`supersede`] left in a folder, if it is there.
+pub(super) fn sweep(folder: &Path) -> Result<(), VaultError> {
+    let refused = |source| file_error("read this folder", folder, source);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(refused)?.path();
+        if path.to_string_lossy().ends_with(DESTROYED) && path.is_file() {
+            sweep_one(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Destroys a leftover, unless it is but another name of a key in use, which a power cut left before a new one took its
+/// place.
+fn sweep_one(doomed: &Path) -> Result<(), VaultError> {
+    let file_of = |path: &Path| fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let name = doomed.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let original = doomed.with_file_name(name.strip_suffix(DESTROYED).unwrap_or_default());
+    match file_of(doomed) {
+        None => Ok(()),
+        found if found == file_of(&original) => Ok(folder::remove(doomed)?),
+        Some(_) => overwrite_and_remove(doomed),
+    }
+}
+
+fn doomed(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(DESTROYED);
+    path.with_file_name(name)
+}
+
+fn overwrite_and_remove(path: &Path) -> Result<(), VaultError> {
     let refused = |source| file_error("destroy this key", path, source);
     let file = match fs::File::options().write(true).open(path) {
         Ok(file) => file,
@@ -118,8 +168,7 @@ pub(super) fn destroy(path: &Path) -> Result<(), VaultError> {
         Err(error) => return Err(refused(error)),
     };
     overwrite(&file).map_err(refused)?;
-    fs::remove_file(path).map_err(refused)?;
-    Ok(folder::sync_folder(path.parent().unwrap_or(Path::new(".")))?)
+    Ok(folder::remove(path)?)
 }
 
 fn overwrite(mut file: &fs::File) -> io::Result<()> {
@@ -192,5 +241,24 @@ mod tests {
         supersede(&path, &other_name).unwrap();
         assert_eq!(fs::read(&other_name).unwrap(), b"new");
         assert_eq!(fs::read(&third_name).unwrap(), [0; 8]);
+    }
+
+    #[test]
+    fn g04_a_power_cut_while_a_key_is_destroyed_is_finished_by_the_sweep() {
+        let temp = tempfile::tempdir().unwrap();
+        let (key, doomed) = (temp.path().join("a.key"), temp.path().join("a.key.destroyed"));
+        // Cut before the new key took its place: the name alone goes.
+        folder::replace_secret(&key, b"a secret").unwrap();
+        fs::hard_link(&key, &doomed).unwrap();
+        sweep(temp.path()).unwrap();
+        assert_eq!((fs::read(&key).unwrap().as_slice(), doomed.exists()), (&b"a secret"[..], false));
+        // Cut after that: the bytes go too.
+        let other_name = temp.path().join("b");
+        folder::replace_secret(&doomed, b"a former secret").unwrap();
+        fs::hard_link(&doomed, &other_name).unwrap();
+        sweep(temp.path()).unwrap();
+        assert_eq!((fs::read(&key).unwrap().as_slice(), doomed.exists()), (&b"a secret"[..], false));
+        assert_eq!(fs::read(&other_name).unwrap(), [0; 15]);
+        sweep(&temp.path().join("nowhere")).unwrap();
     }
 }

@@ -155,6 +155,9 @@ impl Vault {
                 Err(source) => return Err(files::file_error("read this folder", &private, source)),
             }
         }
+        for private in [keys.clone(), folder.next_keys(), folder.former_keys()] {
+            files::sweep(&private)?;
+        }
         rotation::finish_installing(folder)?;
         let next = rotation::read_next(folder)?;
         let current = files::read_sealing(&keys.join("sealing.key"))?;

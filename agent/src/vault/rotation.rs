@@ -11,6 +11,8 @@
 //!
 //! The times of a former key stand in its name, so that they change by a rename:
 //! `sealing-KEYID.SINCE.key`, and once no longer listed `sealing-KEYID.SINCE.UNLISTED.key`, in milliseconds since 1970.
+//! UNLISTED is the time at which the authority issued the directory that lacks the key, not this machine's: a clock that
+//! is wrong for a while neither hastens the end of a key nor puts it off.
 
 use std::fs;
 use std::io;
@@ -44,7 +46,7 @@ pub struct Former {
     pub key_id: KeyId,
     /// Since when another is in use.
     pub since: Timestamp,
-    /// Since when the authority no longer lists it.
+    /// Since when the authority no longer lists it, by the authority's clock.
     pub unlisted: Option<Timestamp>,
 }
 
@@ -55,7 +57,7 @@ pub struct Adopted {
     pub signing: Option<KeyId>,
     /// The sealing key from now on.
     pub sealing: Option<KeyId>,
-    /// Whether a former key was found to be no longer listed.
+    /// Whether a former key was found to be no longer listed, or listed again.
     pub unlisted: bool,
 }
 
@@ -92,15 +94,16 @@ pub fn make_next(folder: &Folder, vault: &Vault, which: Which) -> Result<(), Vau
     Ok(())
 }
 
-/// Takes into use the keys to follow that `entry` lists at `now`, and marks the former ones that it no longer does.
-/// The vault is to be opened anew where that changed anything.
+/// Takes into use the keys to follow that `entry` lists at `now`, and marks the former ones that it, of a directory
+/// issued at `issued_at`, no longer lists. `now` must be within the life of that directory. The vault is to be opened
+/// anew where that changed anything, and where it failed.
 ///
 /// # Errors
 /// [`VaultError`].
 pub fn adopt(
     folder: &Folder,
     vault: &Vault,
-    entry: &AgencyEntry,
+    (entry, issued_at): (&AgencyEntry, Timestamp),
     now: Timestamp,
 ) -> Result<Adopted, VaultError> {
     let (keys, next) = (folder.keys(), folder.next_keys());
@@ -120,9 +123,12 @@ pub fn adopt(
         files::supersede(&next.join("sealing.key"), &keys.join("sealing.key"))?;
         adopted.sealing = Some(key_id);
     }
-    for former in vault.former().iter().filter(|former| former.unlisted.is_none()) {
-        if !lists(&entry.sealing_keys, former.key_id, now) {
-            rename(&former.path(folder), &Former { unlisted: Some(now), ..*former }.path(folder))?;
+    for former in vault.former() {
+        let listed =
+            entry.sealing_keys.iter().any(|key| key.key_id == former.key_id && key.not_after >= issued_at);
+        let unlisted = if listed { None } else { former.unlisted.or(Some(issued_at.max(former.since))) };
+        if unlisted != former.unlisted {
+            rename(&former.path(folder), &Former { unlisted, ..*former }.path(folder))?;
             adopted.unlisted = true;
         }
     }

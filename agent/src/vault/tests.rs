@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use valise_proto::directory::AgencyEntry;
-use valise_proto::id::KeyId;
+use valise_proto::id::{KeyId, Timestamp};
 use valise_proto::label::Classification;
 
 use super::*;
@@ -97,6 +97,16 @@ fn sealing_ids(vault: &Vault) -> Vec<KeyId> {
     vault.sealing_keys().iter().map(|key| key.public().key_id()).collect()
 }
 
+/// By a directory that was issued at this moment.
+fn adopt(
+    folder: &Folder,
+    vault: &Vault,
+    entry: &AgencyEntry,
+    at: Timestamp,
+) -> Result<rotation::Adopted, VaultError> {
+    rotation::adopt(folder, vault, (entry, at), at)
+}
+
 /// A vault with keys to follow.
 fn rotating() -> (tempfile::TempDir, Folder, Vault) {
     let (temp, folder) = folder();
@@ -111,7 +121,7 @@ fn g01_a_key_to_follow_signs_nothing_before_it_is_listed_but_opens_at_once() {
     let (_temp, folder, vault) = rotating();
     let old = vault.signing_key().key_id();
     let next = vault.next().sealing.as_ref().unwrap().public().key_id();
-    let adopted = rotation::adopt(&folder, &vault, &entry(&vault, false), fixture::now()).unwrap();
+    let adopted = adopt(&folder, &vault, &entry(&vault, false), fixture::now()).unwrap();
     assert!(!adopted.any(), "{adopted:?}");
     assert_eq!(Vault::open(&folder).unwrap().signing_key().key_id(), old);
     assert!(sealing_ids(&vault).contains(&next), "who holds a newer directory seals to it already");
@@ -126,7 +136,7 @@ fn g01_once_listed_the_next_keys_are_in_use_and_the_former_sealing_key_still_ope
     let (old, now) = (sealing_ids(&vault)[0], fixture::now());
     let (signing, sealing) = (vault.next().signing.as_ref().unwrap().key_id(), sealing_ids(&vault)[1]);
     let listed = entry(&vault, true);
-    let adopted = rotation::adopt(&folder, &vault, &listed, now).unwrap();
+    let adopted = adopt(&folder, &vault, &listed, now).unwrap();
     assert_eq!((adopted.signing, adopted.sealing), (Some(signing), Some(sealing)));
     let after = Vault::open(&folder).unwrap();
     assert_eq!(after.signing_key().key_id(), signing);
@@ -134,11 +144,11 @@ fn g01_once_listed_the_next_keys_are_in_use_and_the_former_sealing_key_still_ope
     assert_eq!(after.former(), [Former { key_id: old, since: now, unlisted: None }]);
     assert!(after.next().signing.is_none() && after.next().sealing.is_none());
     // Listed still: nothing changes. Then it leaves the list, and at last it is destroyed.
-    assert!(!rotation::adopt(&folder, &after, &listed, now).unwrap().any());
+    assert!(!adopt(&folder, &after, &listed, now).unwrap().any());
     let later = now.plus(Duration::from_secs(60));
     let mut without = listed;
     without.sealing_keys.retain(|key| key.key_id != old);
-    assert!(rotation::adopt(&folder, &after, &without, later).unwrap().unlisted);
+    assert!(adopt(&folder, &after, &without, later).unwrap().unlisted);
     let after = Vault::open(&folder).unwrap();
     assert_eq!(after.former(), [Former { key_id: old, since: now, unlisted: Some(later) }]);
     rotation::destroy(&folder, old).unwrap();
@@ -158,7 +168,7 @@ fn g04_a_power_cut_between_the_renames_loses_no_key_and_parts_no_certificate_fro
     let vault = Vault::open(&folder).unwrap();
     assert_eq!(vault.former(), []);
     assert_eq!(sealing_ids(&vault).len(), 2);
-    rotation::adopt(&folder, &vault, &entry(&vault, true), fixture::now()).unwrap();
+    adopt(&folder, &vault, &entry(&vault, true), fixture::now()).unwrap();
     let held: BTreeSet<_> = sealing_ids(&Vault::open(&folder).unwrap()).into_iter().collect();
     assert_eq!(held, sealing_ids(&vault).into_iter().collect());
 
@@ -181,11 +191,57 @@ fn g10_no_more_sealing_keys_are_made_than_can_be_held() {
     for _ in 1..SEALING_KEYS_MAX {
         rotation::make_next(&folder, &vault, ALL).unwrap();
         vault = Vault::open(&folder).unwrap();
-        rotation::adopt(&folder, &vault, &entry(&vault, true), fixture::now()).unwrap();
+        adopt(&folder, &vault, &entry(&vault, true), fixture::now()).unwrap();
         vault = Vault::open(&folder).unwrap();
     }
     let refused = rotation::make_next(&folder, &vault, ALL).unwrap_err();
     assert!(matches!(refused, VaultError::TooManyFormer { held: SEALING_KEYS_MAX }), "{refused}");
     assert!(!folder.next_keys().join("sealing.key").exists());
     Vault::open(&folder).unwrap();
+}
+
+#[test]
+fn g02_a_former_key_leaves_the_list_by_the_authoritys_clock_and_comes_back_when_it_is_listed_again() {
+    let (_temp, folder, vault) = rotating();
+    let (old, now) = (sealing_ids(&vault)[0], fixture::now());
+    let day = Duration::from_secs(24 * 60 * 60);
+    let listed = entry(&vault, true);
+    adopt(&folder, &vault, &listed, now).unwrap();
+    let mut without = listed.clone();
+    without.sealing_keys.retain(|key| key.key_id != old);
+    let mut after = Vault::open(&folder).unwrap();
+    let mut unlisted_by = |entry: &AgencyEntry, issued_at: Timestamp, ours: Timestamp| {
+        rotation::adopt(&folder, &after, (entry, issued_at), ours).unwrap();
+        after = Vault::open(&folder).unwrap();
+        after.former().iter().find(|former| former.key_id == old).unwrap().unlisted
+    };
+    // A clock that is wrong, within the directory's life, neither dates it back nor ahead.
+    let issued_at = now.plus(day);
+    assert_eq!(unlisted_by(&without, issued_at, now.plus(20 * day)), Some(issued_at));
+    assert_eq!(
+        unlisted_by(&without, issued_at.plus(day), now),
+        Some(issued_at),
+        "the first directory counts"
+    );
+    assert_eq!(unlisted_by(&listed, issued_at.plus(day), now), None);
+    // Nor is it unlisted because our clock has passed its end: the next directory tells.
+    let end = listed.sealing_keys.iter().find(|key| key.key_id == old).unwrap().not_after;
+    assert_eq!(unlisted_by(&listed, now, end.plus(day)), None);
+    assert_eq!(unlisted_by(&listed, end.plus(day), end.plus(day)), Some(end.plus(day)));
+    assert_eq!(unlisted_by(&listed, now, now), None);
+    // Never before another took its place.
+    let long_ago = Timestamp::from_millis(5);
+    assert_eq!(unlisted_by(&without, long_ago, now), Some(now));
+}
+
+#[test]
+fn g04_a_vault_opens_after_a_power_cut_while_a_former_key_was_destroyed() {
+    let (_temp, folder, vault) = rotating();
+    adopt(&folder, &vault, &entry(&vault, true), fixture::now()).unwrap();
+    let former = fs::read_dir(folder.former_keys()).unwrap().next().unwrap().unwrap().path();
+    let doomed = format!("{}.destroyed", former.display());
+    fs::rename(&former, &doomed).unwrap();
+    fs::write(&doomed, [0; 99]).unwrap();
+    assert_eq!(Vault::open(&folder).unwrap().former(), []);
+    assert_eq!(fs::read_dir(folder.former_keys()).unwrap().count(), 0);
 }

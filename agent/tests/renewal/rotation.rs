@@ -1,13 +1,19 @@
 //! New keys, with overlap.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use valise_agent::api::client::LocalClient;
 use valise_agent::api::types::{KeyFacts, RotateRequest};
+use valise_agent::clock::Clock;
+use valise_agent::node::office::Office;
+use valise_agent::node::{Node, NodeOptions, handwork};
 use valise_proto::envelope::Envelope;
-use valise_proto::id::{KeyId, NoticeId};
+use valise_proto::id::{KeyId, NoticeId, Timestamp};
 
-use crate::case::{Case, FRANCE, KENYA, LONG, or, until, young};
-use crate::fixture::{DAY, agency, content, notice_json, now};
+use crate::case::{Case, FRANCE, KENYA, LONG, office_of, or, until, young};
+use crate::fixture::{DAY, agency, ago, content, notice_json, now};
 
 fn key<'a>(keys: &'a [KeyFacts], kind: &str, state: &str) -> Option<&'a KeyFacts> {
     keys.iter().find(|key| key.kind == kind && key.state == state)
@@ -138,7 +144,7 @@ async fn g02_a_former_sealing_key_is_destroyed_after_its_grace_and_what_it_opene
     case.node.stop().await;
     // And after a restart.
     let node = case.office.start(FRANCE, Some(&case.broker)).await;
-    let client = valise_agent::api::client::LocalClient::new(&case.office.config(FRANCE, None));
+    let client = LocalClient::new(&case.office.config(FRANCE, None));
     assert_eq!(client.read(&received, "Officer B. Example").await.unwrap().opened.len(), 1);
     node.stop().await;
 }
@@ -166,5 +172,65 @@ async fn g06_what_was_signed_with_a_former_key_still_verifies_for_the_time_it_wa
     let former = envelope.signature().key_id;
     assert!(entry.signing_key_at(former, envelope.header().created_at).is_some());
     assert!(entry.signing_key_at(former, now().plus(DAY)).is_none());
+    case.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g01_by_a_clock_that_was_set_back_no_key_is_exchanged_until_it_is_right_again() {
+    let mut office = office_of(young());
+    let resting = Office::at_rest(office.config(FRANCE, None), Clock::default()).unwrap();
+    let request = handwork::rotate(&resting, ALL.which()).unwrap();
+    drop(resting);
+    office.exchange.grant(request.request().request());
+    let data = office.data(FRANCE);
+    std::fs::write(data.join("directory.valise"), office.exchange.directory().encoded()).unwrap();
+    let time = Arc::new(AtomicU64::new(ago(10 * DAY).millis()));
+    let clock = {
+        let time = Arc::clone(&time);
+        Clock::new(move || Timestamp::from_millis(time.load(Ordering::Relaxed)))
+    };
+    let options = NodeOptions { clock, offline: true, ..NodeOptions::default() };
+    let node = Node::start(office.config(FRANCE, None), options).await.unwrap();
+    let client = LocalClient::new(&office.config(FRANCE, None));
+    // A request from ahead of the clock is made anew, after keys would have been exchanged.
+    let first = request.request().to_pem();
+    let looked = async || {
+        let kept = std::fs::read_to_string(data.join("renewal-request.pem")).unwrap();
+        or(kept != first, (), ())
+    };
+    until("the first look", looked).await;
+    let keys = client.keys().await.unwrap();
+    assert_eq!((ids(&keys, "NEXT").len(), ids(&keys, "FORMER").len()), (3, 0), "{keys:?}");
+    time.store(now().millis(), Ordering::Relaxed);
+    client.renew().await.unwrap();
+    let adopted = async || {
+        let keys = client.keys().await.unwrap();
+        or(ids(&keys, "NEXT").len() == 1, keys.clone(), keys)
+    };
+    let keys = until("the exchange", adopted).await;
+    assert!(key(&keys, "SEALING", "FORMER").unwrap().since.unwrap() > ago(DAY), "{keys:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g04_an_exchange_of_keys_that_failed_halfway_is_finished_once_it_can_be() {
+    let mut case = Case::of_life(young()).await;
+    case.client().rotate(ALL).await.unwrap();
+    let request = case.spooled(1).await;
+    // Something is in the way of the sealing key, after the signing key was exchanged.
+    let obstacle = case.office.data(FRANCE).join("keys/sealing.key.destroyed");
+    std::fs::create_dir(&obstacle).unwrap();
+    case.grant(&request);
+    let signing = request.request().signing_key.key_id().to_string();
+    let halfway = async || {
+        let keys = case.keys().await;
+        or(key(&keys, "SIGNING", "CURRENT").unwrap().key_id == signing, keys.clone(), keys)
+    };
+    let keys = until("the first half", halfway).await;
+    assert!(key(&keys, "SEALING", "NEXT").is_some(), "{keys:?}");
+    std::fs::remove_dir(&obstacle).unwrap();
+    case.client().renew().await.unwrap();
+    case.rotated().await;
+    case.receives().await;
     case.node.stop().await;
 }
