@@ -1,9 +1,10 @@
 //! One connection to a broker, from dialling to its end.
 
+mod error;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,26 +12,25 @@ use tokio_util::task::TaskTracker;
 use valise_proto::envelope::Precedence;
 use valise_proto::freshness::Urgency;
 use valise_proto::id::{BrokerName, NoticeId, Timestamp};
-use valise_proto::refusal::{Refusal, RefusalCode};
-use valise_proto::wire::WireError;
+use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::{Limits, PUBLICATION_BYTES_MAX};
 use valise_proto::wire::session::{
     Answer, Cursor, Hello, Publication, Query, SessionFrame, StreamOpen, VERSION, Welcome,
 };
-use valise_transport::{
-    Client, CloseReason, ConnectError, Connection, FrameReceiver, ReceiveError, Rejection, SendError,
-};
+use valise_transport::{Client, Connection, FrameReceiver, ReceiveError, SendError};
 
 use super::engine::Input;
-use super::office::{Office, Stale};
-use super::publication::{self, PublicationError};
+use super::office::Office;
+use super::publication;
 use super::streams;
 use crate::core::SessionId;
-use crate::folder::FileError;
-use crate::renewal::RenewError;
+
+pub(super) use error::LinkError;
 
 /// How long a broker has to answer `Hello` or a query.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How often a broker's certificate is verified again while it is connected.
+const RECHECK_EVERY: Duration = Duration::from_secs(15);
 /// A broker that takes less than this takes hardly a header with its key wraps.
 const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
 /// Priority of the session stream; those of notices follow their precedence from 0.
@@ -87,91 +87,6 @@ impl LinkState {
             Exclusion { told_at: same.map_or(now, |held| held.told_at), refusal }
         });
         Self::Down { reason, exclusion: told.or(held) }
-    }
-}
-
-/// Why a connection ended or was not made.
-#[derive(Debug, Error)]
-pub(super) enum LinkError {
-    #[error(
-        "the directory lists no broker; give one in agent.toml under [brokers], or have the authority publish again"
-    )]
-    NoBroker,
-    #[error("this node was told to stay offline")]
-    Offline,
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    #[error("{0}")]
-    Closed(#[from] CloseReason),
-    #[error("the broker did not answer within {} seconds", ANSWER_MAX.as_secs())]
-    Silent,
-    #[error(
-        "the broker speaks wire version {got}; this node speaks {VERSION}: bring the older of the two up to date"
-    )]
-    Version { got: u32 },
-    #[error("the broker ended the session: {0}")]
-    Goodbye(Refusal),
-    #[error("the broker shuts down")]
-    Shutdown,
-    #[error("the broker broke the protocol: {0}")]
-    Protocol(&'static str),
-    #[error("the broker broke the protocol: {0}")]
-    Wire(#[from] WireError),
-    #[error("{0}")]
-    Send(#[from] SendError),
-    #[error("{0}")]
-    Receive(#[from] ReceiveError),
-    #[error("{0}")]
-    Directory(#[from] Stale),
-    #[error("{0}")]
-    File(#[from] FileError),
-    #[error("{0}")]
-    Renewal(#[from] RenewError),
-    #[error("{0}")]
-    Publication(#[from] PublicationError),
-    #[error("{0}")]
-    Examination(#[from] crate::incoming::NotExamined),
-    #[error("{0}")]
-    Store(#[from] crate::store::StoreError),
-    #[error("{0}")]
-    Ended(&'static str),
-}
-
-impl LinkError {
-    /// What the broker said, where it ended the session because the authority has taken this agency out. The session's
-    /// goodbye may be lost where the connection's is not; and in the handshake there is only TLS's own word for it.
-    fn exclusion(&self) -> Option<Refusal> {
-        let said = match self {
-            Self::Goodbye(refusal) => refusal.clone(),
-            Self::Closed(CloseReason::Refused(Rejection::Revoked))
-            | Self::Connect(ConnectError::Handshake {
-                reason: CloseReason::Refused(Rejection::Revoked),
-                ..
-            }) => Refusal::new(RefusalCode::Revoked, Rejection::Revoked),
-            Self::Closed(CloseReason::Peer { code, text }) => {
-                let code = u32::try_from(*code).ok().and_then(RefusalCode::from_number)?;
-                Refusal::new(code, text)
-            }
-            Self::NoBroker
-            | Self::Offline
-            | Self::Connect(_)
-            | Self::Closed(_)
-            | Self::Silent
-            | Self::Version { .. }
-            | Self::Shutdown
-            | Self::Protocol(_)
-            | Self::Wire(_)
-            | Self::Send(_)
-            | Self::Receive(_)
-            | Self::Directory(_)
-            | Self::File(_)
-            | Self::Renewal(_)
-            | Self::Publication(_)
-            | Self::Examination(_)
-            | Self::Store(_)
-            | Self::Ended(_) => return None,
-        };
-        matches!(said.code, RefusalCode::Suspended | RefusalCode::Revoked).then_some(said)
     }
 }
 
@@ -384,6 +299,7 @@ impl Call {
         tokio::select! {
             reason = connection.closed() => Err(reason.into()),
             error = self.follow_session(connection, &mut receiver) => Err(error),
+            error = self.keep_checked(connection) => Err(error),
             never = self.keep_renewed(connection) => match never {},
             ended = streams.join_next() => Err(match ended {
                 Some(Ok(Err(error))) => error,
@@ -450,12 +366,36 @@ impl Call {
                 Ok(SessionFrame::Welcome(_)) => return LinkError::Protocol("a second welcome"),
                 Err(error) => return error.into(),
             }
-            if let Err(error) = connection.recheck() {
-                tracing::warn!(%error, "the broker's certificate no longer counts");
-                return LinkError::Ended("the broker's certificate no longer counts");
+            if let Err(error) = check_again(connection) {
+                return error;
             }
         }
     }
+
+    /// Looks whether the broker's certificate still counts: whenever something newer is in force, however it came here,
+    /// and every few seconds, for certificates and lists run out by themselves.
+    async fn keep_checked(&self, connection: &Connection) -> LinkError {
+        let mut stirred = self.office.stirred();
+        loop {
+            stirred.borrow_and_update();
+            if let Err(error) = check_again(connection) {
+                return error;
+            }
+            tokio::select! {
+                changed = stirred.changed() => if changed.is_err() {
+                    return LinkError::Ended("the node is stopping");
+                },
+                () = tokio::time::sleep(RECHECK_EVERY) => {}
+            }
+        }
+    }
+}
+
+fn check_again(connection: &Connection) -> Result<(), LinkError> {
+    connection.recheck().map_err(|error| {
+        tracing::warn!(%error, "the broker's certificate no longer counts");
+        LinkError::Ended("the broker's certificate no longer counts")
+    })
 }
 
 /// Asks the broker one question.

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bytes::Bytes;
+use valise_agent::node::LinkState;
 use valise_proto::enrolment::Trust;
 use valise_proto::renewal::SignedRenewalRequest;
 
 use crate::case::{Case, FRANCE, der, office_of, or, until, waning, young};
-use crate::exchange::Office;
+use crate::exchange::{BROKER_SERIAL, Office};
 use crate::fixture::{DAY, Exchange, now};
 
 fn agent(data: &Path, args: &[&str]) -> Output {
@@ -215,5 +216,24 @@ async fn a_request_that_was_made_by_hand_before_it_is_due_is_answered_like_any_o
         or(renewal.is_none(), renewal.clone(), renewal)
     };
     until("the end of the request", answered).await;
+    case.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g12_a_list_installed_by_hand_that_revokes_the_broker_ends_the_connection_at_once() {
+    let case = Case::of_life(young()).await;
+    let trust = case.office.exchange.trust();
+    let folder = publication(&case.office, "revoking", &[], &trust);
+    let list = case.office.exchange.crl_of(2, &[BROKER_SERIAL]);
+    std::fs::write(folder.join("crls.pem"), pem_of("X509 CRL", &[list])).unwrap();
+    let data = case.office.data(FRANCE);
+    done(&agent(&data, &["install", folder.to_str().unwrap()]));
+    // Nothing comes from the broker meanwhile that would be a reason to look.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+        while matches!(case.node.desk().link(), LinkState::Up { .. }) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    assert!(ended.await.is_ok(), "still connected: {:?}", case.node.desk().link());
     case.node.stop().await;
 }
