@@ -1,4 +1,5 @@
-//! How near its end each thing is that this node goes by: the directory, the revocation lists, its own certificate.
+//! How near its end each thing is that this node goes by: the directory, the root's delegation in it, the revocation
+//! lists, its own certificate.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Freshness {
 
 const PUBLISH: &str = "have the authority publish (valise-ca publish); without a connection, carry the files here: valise-agent install DIR";
 const RENEW: &str = "have the authority renew it; without a connection, carry the request: valise-agent renew --out FILE, then valise-agent install DIR";
+
+const DELEGATE: &str = "have the authority renew its issuing certificate with the root (valise-ca issuing renew) and publish; without a connection, carry the files here: valise-agent install DIR";
 
 impl Freshness {
     pub(super) fn new(
@@ -77,6 +80,17 @@ pub fn of(office: &Office, now: Timestamp) -> Vec<Freshness> {
     let name = format!("directory version {}", directory.version());
     let mut found = vec![Freshness::new(&name, folder.directory(), times, directory.counts_until(), now)];
     let grace = office.config().freshness_grace;
+    let delegation = directory.delegation();
+    let name = format!("delegation of generation {}", delegation.generation);
+    let times = (delegation.not_before, delegation.not_after);
+    let mut delegated = Freshness::new(&name, folder.directory(), times, times.1.plus(grace), now);
+    delegated.advice = DELEGATE;
+    // Half of the years that it counts for is nothing to warn of: its last tenth is.
+    let life = times.1.since(times.0);
+    if delegated.urgency == Urgency::HalfOver && now < times.0.plus(life / 10 * 9) {
+        delegated.urgency = Urgency::Fresh;
+    }
+    found.push(delegated);
     for list in office.transport().anchors().revocations() {
         let name = format!("revocation list {} of {}", decimal(&list.number), list.issuer);
         let times = (list.this_update, list.next_update);

@@ -143,3 +143,24 @@ async fn g12_the_skew_against_the_brokers_clock_is_told() {
     assert!(clock.ahead_millis.abs() < 5_000, "{clock:?}");
     case.node.stop().await;
 }
+
+#[tokio::test]
+async fn g12_the_end_of_the_roots_delegation_is_told_beforehand() {
+    let office = office_of(young());
+    let delegation = office.exchange.content.delegation.delegation().clone();
+    let life = delegation.not_after.since(delegation.not_before);
+    for (passed, urgency) in [(life / 10 * 8, "FRESH"), (life / 20 * 19, "HALF_OVER"), (life + DAY, "OVER")] {
+        let at = delegation.not_before.plus(passed);
+        let options = NodeOptions { clock: Clock::new(move || at), offline: true, ..NodeOptions::default() };
+        let node = Node::start(office.config(FRANCE, None), options).await.unwrap();
+        let status = LocalClient::new(&office.config(FRANCE, None)).status().await.unwrap();
+        let told = status.runs_out.iter().find(|document| document.name == "delegation of generation 1");
+        let told = told.unwrap_or_else(|| panic!("it is not told of: {:?}", status.runs_out));
+        assert_eq!((told.urgency.as_str(), told.expires_at), (urgency, delegation.not_after));
+        assert_eq!(
+            told.advice.as_ref().is_some_and(|advice| advice.contains("issuing renew")),
+            urgency != "FRESH"
+        );
+        node.stop().await;
+    }
+}
