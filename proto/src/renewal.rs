@@ -3,8 +3,8 @@
 //! Claimed: nobody but the holder of an agency's signing key of now can have its certificate renewed or its keys
 //! exchanged, and nobody can have a TLS or signing key listed that they do not hold. The request is signed with the
 //! current signing key; the signing key it brings signs it too, and the certificate request in it is signed with the
-//! TLS key. For the sealing key the agency's own signature vouches: whoever had a key listed that it does not hold
-//! would shut out nobody but itself. A request carries nothing secret, so it may pass through anybody's hands.
+//! TLS key. For the sealing key the agency's own signature vouches: nothing sealed to a key that the agency does not
+//! hold can be opened by anybody else for that, and the authority lists no key that another agency has. A request carries nothing secret, so it may pass through anybody's hands.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -32,7 +32,7 @@ pub enum RenewalError {
     )]
     NoPossession,
     /// Signed by a key that is not the agency's at this time.
-    #[error("the renewal request is signed with key {key}, which is not one of {agency} at {at}")]
+    #[error("the renewal request is signed with key {key}, which is not the signing key of {agency} at {at}")]
     UnknownKey {
         /// The agency it is for.
         agency: AgencyId,
@@ -116,15 +116,16 @@ impl SignedRenewalRequest {
         Ok(Self { request, signed, possession })
     }
 
-    /// Checks that a signing key which `entry` lists, and which counts at `now`, signed it. Whether the agency takes
-    /// part is for the caller to check.
+    /// Checks that the newest signing key which `entry` lists, and which counts at `now`, signed it. A former one that is
+    /// still listed does not do: it may be former because it was stolen. Whether the agency takes part is for the caller
+    /// to check.
     ///
     /// # Errors
     /// [`RenewalError::UnknownKey`] or [`RenewalError::BadSignature`].
     pub fn verify_by(&self, entry: &AgencyEntry, now: Timestamp) -> Result<(), RenewalError> {
         let key_id = self.signed.signature.key_id;
-        let mut keys = entry.signing_keys.iter().filter(|_| entry.id == self.request.agency);
-        let key = keys.find(|key| key.key_id == key_id && key.is_valid_at(now));
+        let newest = entry.newest_signing_key().filter(|_| entry.id == self.request.agency);
+        let key = newest.filter(|key| key.key_id == key_id && key.is_valid_at(now));
         let unknown =
             || RenewalError::UnknownKey { agency: self.request.agency.clone(), key: key_id, at: now };
         self.verify_with(&key.ok_or_else(unknown)?.key)

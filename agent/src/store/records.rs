@@ -158,7 +158,7 @@ impl HighestDirectory {
     #[must_use]
     pub fn allows(&self, directory: &Directory) -> bool {
         let that = Self::of(directory);
-        that == *self || (that.version > self.version && that.generation >= self.generation)
+        that == *self || (that.generation, that.version) > (self.generation, self.version)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 use valise_proto::crypto::sha256;
+use valise_proto::directory::Directory;
 use valise_proto::id::{AgencyId, Digest, Timestamp};
 use valise_proto::renewal::RenewalRequest;
 use valise_transport::{Anchors, CertificateError, Usage};
@@ -168,8 +169,17 @@ impl Certificates {
     }
 
     /// Whether what is published here, and was not in `before`, answers a renewal request: a certificate of its key, not
-    /// much older than it. Plain renewals keep the key, so the certificate of before bears it too.
-    pub(super) fn grants(&self, request: &RenewalRequest, before: &Self) -> bool {
+    /// much older than it, and a directory that lists the other keys it brings. Plain renewals keep the key, so the
+    /// certificate of before bears it too.
+    pub(super) fn grants(&self, request: &RenewalRequest, before: &Self, directory: &Directory) -> bool {
+        let (signing, sealing) = (request.signing_key.key_id(), request.sealing_key.key_id());
+        let listed = directory.agency(&request.agency).is_some_and(|entry| {
+            entry.signing_keys.iter().any(|key| key.key_id == signing)
+                && entry.sealing_keys.iter().any(|key| key.key_id == sealing)
+        });
+        if !listed {
+            return false;
+        }
         let Some(published) = self.newest.get(&request.agency) else { return false };
         let known = before.newest.get(&request.agency).is_some_and(|held| held.digest == published.digest);
         let Ok((_, asked)) = X509CertificationRequest::from_der(&request.csr_der) else { return false };

@@ -176,15 +176,7 @@ impl Driver {
     fn recheck_peers(&self) {
         let peers: Vec<(SessionId, Connection)> =
             self.sessions.iter().map(|(session, handle)| (*session, handle.connection.clone())).collect();
-        let inputs = self.shared.inputs.clone();
-        self.shared.tasks.spawn_blocking(move || {
-            for (session, connection) in peers {
-                if let Err(reason) = recheck::recheck(&connection) {
-                    // The driver is gone only when the broker is stopping.
-                    let _ = inputs.blocking_send(Input::Violation { session, reason });
-                }
-            }
-        });
+        recheck::recheck_all(&self.shared, peers);
     }
 
     fn carry_out(&mut self, effect: Effect) {

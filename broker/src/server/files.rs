@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use thiserror::Error;
-use valise_proto::crypto::{KeyError, SigningKey};
+use valise_proto::crypto::{KeyError, SigningKey, VerifyingKey, sha256};
 use valise_proto::directory::{Directory, DirectoryError};
 use valise_proto::enrolment::{EnrolmentError, Trust};
 use valise_proto::id::{BrokerName, KeyId, SpiffeId, Timestamp};
@@ -338,8 +338,16 @@ pub(super) fn load_crls(
     let text = folder::read(&path, PEM_BYTES_MAX)
         .map_err(|error| read_problem(&path, error, "publish them and copy them here: valise-ca publish"))?;
     let unusable = |problem: String| FileProblem::Crls { path: path.clone(), problem };
-    let crls = parse_crls(&text).map_err(unusable)?;
+    let mut crls = parse_crls(&text).map_err(unusable)?;
     let anchors = anchors_of(config, trust, &crls)?;
+    if anchors.revocations().len() < crls.len() {
+        // Several of one issuer would take the room of others.
+        let mut wanted: Vec<_> = anchors.revocations().iter().map(|list| Some(list.digest)).collect();
+        crls.retain(|crl| {
+            let digest = Some(sha256(&[crl]));
+            wanted.iter_mut().find(|wanted| **wanted == digest).and_then(Option::take).is_some()
+        });
+    }
     let grace = config.freshness_grace;
     for Revocation { issuer, number, this_update, next_update, .. } in anchors.revocations() {
         if now > next_update.plus(grace) {
@@ -364,10 +372,24 @@ pub(super) fn check_signed(
     anchors: &Anchors,
     directories: &[&Directory],
 ) -> Result<(), FileProblem> {
-    let keys = directories.iter().flat_map(|directory| directory.delegation().list_keys());
-    let keys: Vec<_> = keys.copied().collect();
-    let refused = |error: AnchorsError| FileProblem::Crls { path: config.crls(), problem: error.to_string() };
-    anchors.check_lists(&keys).map_err(refused)
+    anchors.check_lists(&list_keys(directories)).map_err(|error| bad_lists(config, &error))
+}
+
+/// The same for lists that were carried over too, whose keys no directory may name any more: no key has two.
+pub(super) fn check_one_list_each(
+    config: &Config,
+    anchors: &Anchors,
+    directories: &[&Directory],
+) -> Result<(), FileProblem> {
+    anchors.check_one_list_each(&list_keys(directories)).map_err(|error| bad_lists(config, &error))
+}
+
+fn list_keys(directories: &[&Directory]) -> Vec<VerifyingKey> {
+    directories.iter().flat_map(|directory| directory.delegation().list_keys()).copied().collect()
+}
+
+fn bad_lists(config: &Config, error: &AnchorsError) -> FileProblem {
+    FileProblem::Crls { path: config.crls(), problem: error.to_string() }
 }
 
 /// Roots and these lists together.

@@ -56,7 +56,7 @@ fn check_crls(config: &Config, files: &mut NodeFiles, now: Timestamp) -> Result<
         files.crls.extend(carried);
         files.anchors = anchors_of(config, &files.trust, &files.crls)?;
     }
-    check_newer(config, held.revocations(), files.anchors.revocations())
+    check_newer(config, held.revocations(), files.anchors.revocations(), now)
 }
 
 /// The lists that this broker holds and that `got` has none of the same issuer for, as long as they count: an issuing
@@ -93,14 +93,18 @@ pub(super) fn check_newer(
     config: &Config,
     held: &[Revocation],
     got: &[Revocation],
+    now: Timestamp,
 ) -> Result<(), FileProblem> {
     let refused = |problem: String| Err(FileProblem::Crls { path: config.crls(), problem });
-    for Revocation { issuer, number, digest, .. } in held {
+    for Revocation { issuer, number, digest, next_update, .. } in held {
         let newest =
             got.iter().filter(|list| list.issuer == *issuer).max_by(|a, b| compare(&a.number, &b.number));
         match newest {
-            // It ran out, or it would have been carried over. Whatever is put back in its place ran out as well.
-            None => {}
+            // Whatever is put back in the place of one that ran out ran out as well.
+            None if now > next_update.plus(config.freshness_grace) => {}
+            None => {
+                return refused(format!("the list of {issuer} is missing, and there is no room to keep it"));
+            }
             Some(list) if compare(&list.number, number) == Ordering::Less => {
                 return refused(format!(
                     "the list of {issuer} (number {}) is older than the one this broker holds (number {})",

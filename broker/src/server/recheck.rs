@@ -5,12 +5,29 @@ use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_transport::{CertificateError, Connection};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::Shared;
+use super::driver::Input;
+use crate::core::SessionId;
+
 /// Verifies the peer's certificate again, by what is in force now. Takes a millisecond of CPU.
 ///
 /// # Errors
 /// The [`Refusal`] to part with.
 pub(super) fn recheck(connection: &Connection) -> Result<(), Refusal> {
     connection.recheck().map_err(|error| refusal(connection.certificate(), &error))
+}
+
+/// Verifies these peers again, on a thread of its own, and parts with those that do not count any more.
+pub(super) fn recheck_all(shared: &Shared, peers: Vec<(SessionId, Connection)>) {
+    let inputs = shared.inputs.clone();
+    shared.tasks.spawn_blocking(move || {
+        for (session, connection) in peers {
+            if let Err(reason) = recheck(&connection) {
+                // The driver is gone only when the broker is stopping.
+                let _ = inputs.blocking_send(Input::Violation { session, reason });
+            }
+        }
+    });
 }
 
 fn refusal(certificate: &[u8], error: &CertificateError) -> Refusal {

@@ -96,7 +96,7 @@ pub(super) async fn reload(shared: &Arc<Shared>) -> Result<(), FilesError> {
 
 fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
     let config = &shared.config;
-    let in_force = shared.in_force();
+    let (in_force, policy) = (shared.in_force(), shared.policy());
     let mut problems = Vec::new();
     let mut newer = Newer::default();
     let credentials = load_credentials(shared).map_err(|problem| problems.push(problem)).ok();
@@ -120,7 +120,6 @@ fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
     match Certificates::load(config, anchors, now, unchanged) {
         Ok(None) => {}
         Ok(Some(certificates)) => {
-            shared.spool.settle(|request| certificates.grants(request, &in_force.certificates));
             newer.certificates = Some(Arc::new(certificates));
         }
         Err(problem) => problems.push(problem),
@@ -128,6 +127,11 @@ fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
     match load_directory(shared, now) {
         Ok(directory) => newer.directory = directory,
         Err(problem) => problems.push(problem),
+    }
+    let directory = newer.directory.as_ref().unwrap_or(&policy.directory);
+    let certificates = newer.certificates.as_ref().unwrap_or(&in_force.certificates);
+    if newer.directory.is_some() || newer.certificates.is_some() {
+        shared.spool.settle(|request| certificates.grants(request, &in_force.certificates, directory));
     }
     (newer, problems)
 }
@@ -168,8 +172,9 @@ fn load_crls(
     if carries {
         tracing::warn!(file = %config.crls().display(), "lists that are missing here stay in force until they run out");
         anchors = files::anchors_of(config, &shared.trust, &crls)?;
+        files::check_one_list_each(config, &anchors, &named)?;
     }
-    held::check_newer(config, held.revocations(), anchors.revocations())?;
+    held::check_newer(config, held.revocations(), anchors.revocations(), now)?;
     let forged = |problem| FileProblem::Crls { path: config.crls(), problem };
     in_force.certificates.check_lists(&anchors, now).map_err(forged)?;
     let mut last = None;
@@ -193,7 +198,7 @@ fn load_directory(shared: &Shared, now: Timestamp) -> Result<Option<Directory>, 
     let in_force = Arc::clone(&shared.policy().directory);
     let refused = |source| FileProblem::Directory { path: config.directory(), source };
     directory.check_may_replace(&in_force).map_err(refused)?;
-    if directory.version() == in_force.version() {
+    if directory.encoded() == in_force.encoded() {
         return Ok(None);
     }
     files::check_publication_len(config, &directory, &shared.in_force().crls)?;

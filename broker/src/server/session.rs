@@ -21,6 +21,7 @@ use valise_proto::wire::session::{
 use valise_transport::{Connection, FrameReceiver, FrameSender, ReceiveError, Server};
 
 use super::driver::{Input, SessionHandle};
+use super::recheck;
 use super::{Shared, intake, now, outgoing};
 use crate::core::{SessionId, StreamId};
 
@@ -73,6 +74,8 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
         return;
     }
     tracing::debug!(%agency, remote = %connection.remote_addr(), "connected");
+    // What came into force between the handshake and the line above was checked on the connections of before.
+    recheck::recheck_all(&shared, vec![(session, connection.clone())]);
     let parted = CancellationToken::new();
     let peer = Arc::new(Peer { session, agency, connection, shared, ending, parted, tasks });
     let reason = tokio::select! {

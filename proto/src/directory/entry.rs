@@ -181,6 +181,13 @@ impl AgencyEntry {
         self.signing_keys.iter().filter(|_| before_the_end).find(counts)
     }
 
+    /// The signing key of now, which alone speaks for the agency to the authority: of those listed the one that began
+    /// last. Former keys stay listed for what was signed with them before.
+    #[must_use]
+    pub fn newest_signing_key(&self) -> Option<&KeyEntry<VerifyingKey>> {
+        self.signing_keys.iter().max_by_key(|key| (key.not_before, key.not_after))
+    }
+
     /// The sealing key to use at `now`: the one that counts longest.
     #[must_use]
     pub fn sealing_key_at(&self, now: Timestamp) -> Option<&KeyEntry<SealingPublicKey>> {

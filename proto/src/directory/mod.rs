@@ -208,12 +208,18 @@ impl Directory {
 
     /// Whether it may take the place of `held`. The same bytes again are no error.
     ///
+    /// Generations come before versions: whoever once had the directory key could have signed the highest version there
+    /// is, and only the root can end that (the fast-forward attack of The Update Framework).
+    ///
     /// # Errors
     /// [`DirectoryError::Rollback`], [`DirectoryError::Fork`] or [`DirectoryError::DelegationRollback`].
     pub fn check_may_replace(&self, held: &Self) -> Result<(), DirectoryError> {
         let generations = (held.delegation().generation, self.delegation().generation);
         if generations.1 < generations.0 {
             return Err(DirectoryError::DelegationRollback { held: generations.0, got: generations.1 });
+        }
+        if generations.1 > generations.0 {
+            return Ok(());
         }
         let (got, held_version) = (self.version(), held.version());
         if got < held_version {

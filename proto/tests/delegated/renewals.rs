@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use valise_proto::crypto::{Signature, context};
-use valise_proto::directory::{AgencyEntry, AgencyStatus};
+use valise_proto::directory::{AgencyEntry, AgencyStatus, KeyEntry};
 use valise_proto::enrolment::EnrolmentError;
 use valise_proto::id::{KeyId, Timestamp};
 use valise_proto::renewal::{
@@ -124,6 +124,25 @@ fn g01_a_key_vouches_only_while_it_counts() {
     // The key that is brought does not vouch for itself.
     let by_itself = renewal().sign(&brought(), &brought());
     assert_eq!(by_itself.verify_by(&entry, start()), unknown(brought().key_id(), start()));
+}
+
+/// It may be former because it was stolen, and stays listed for what was signed with it before.
+#[test]
+fn g01_a_former_key_that_is_still_listed_does_not_vouch() {
+    let mut entry = agency("fra/ncb");
+    let next = KeyEntry {
+        key_id: brought().key_id(),
+        key: brought().verifying_key(),
+        not_before: start(),
+        not_after: start().plus(DAY * 365),
+    };
+    entry.signing_keys.push(next);
+    let at = start().plus(MOMENT);
+    assert!(entry.signing_keys[0].is_valid_at(at), "it is still listed, and counts for what it signed");
+    assert_eq!(signed().verify_by(&entry, at), unknown(entry.signing_keys[0].key_id, at));
+    assert_eq!(renewal().sign(&brought(), &brought()).verify_by(&entry, at), Ok(()));
+    entry.signing_keys.swap(0, 1);
+    assert!(signed().verify_by(&entry, at).is_err(), "whatever their order");
 }
 
 #[test]

@@ -223,6 +223,16 @@ pub enum AnchorsError {
         /// Whose list it claims to be.
         issuer: String,
     },
+    /// Two lists by one key.
+    #[error(
+        "the revocation lists of {one} and of {other} are signed with one key, so one of the two names is not its own; take what the authority published, all of one publication"
+    )]
+    SecondList {
+        /// Whose list one claims to be.
+        one: String,
+        /// Whose the other.
+        other: String,
+    },
 }
 
 #[cfg(test)]

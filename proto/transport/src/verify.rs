@@ -123,7 +123,27 @@ impl Anchors {
             let roots = self.roots.iter().filter_map(lists::key_of);
             !list.is_signed_by(roots) && !list.is_signed_by(issuing.iter().map(lists::bytes_of))
         });
-        foreign.map_or(Ok(()), |list| Err(AnchorsError::Signature { issuer: list.says.issuer.clone() }))
+        if let Some(list) = foreign {
+            return Err(AnchorsError::Signature { issuer: list.says.issuer.clone() });
+        }
+        self.check_one_list_each(issuing)
+    }
+
+    /// Checks that none of these keys, and no root, signed two lists: an issuing CA has one name, and a list of it under
+    /// another's would push that one's own aside.
+    ///
+    /// # Errors
+    /// [`AnchorsError::SecondList`].
+    pub fn check_one_list_each(&self, issuing: &[VerifyingKey]) -> Result<(), AnchorsError> {
+        let roots = self.roots.iter().filter_map(lists::key_of);
+        for key in roots.chain(issuing.iter().map(lists::bytes_of)) {
+            let mut signed = self.lists.iter().filter(|list| list.is_signed_by(std::iter::once(key)));
+            if let (Some(one), Some(other)) = (signed.next(), signed.next()) {
+                let (one, other) = (one.says.issuer.clone(), other.says.issuer.clone());
+                return Err(AnchorsError::SecondList { one, other });
+            }
+        }
+        Ok(())
     }
 
     /// Verifies a chain (leaf first) for `usage` at `now` and returns who it names. Possession of the key is not shown

@@ -135,4 +135,9 @@ fn g12_a_list_that_the_authority_did_not_sign_is_found_whether_or_not_a_chain_ne
     let foreign_root = Authority::new().root_list(&fresh);
     let refused = check(&[foreign_root], &keys);
     assert_eq!(refused, Err(AnchorsError::Signature { issuer: "CN=Exchange Root".to_owned() }));
+    // Under a name that is to come, by a key of now: one key has one list.
+    let to_come = authority.list_as("Exchange Issuing 3", &List { number: 99, ..List::fresh() });
+    let lists = [authority.root_list(&fresh), authority.issuing_list(&fresh), to_come];
+    let second = check(&lists, &keys);
+    assert!(matches!(second, Err(AnchorsError::SecondList { .. })), "{second:?}");
 }

@@ -172,6 +172,13 @@ impl Authority {
         list.sign(&self.issuing)
     }
 
+    /// A list by the issuing CA's key under another name.
+    pub(crate) fn list_as(&self, name: &str, list: &List) -> Vec<u8> {
+        let key = KeyPair::from_pem(&self.issuing.key().serialize_pem()).unwrap();
+        let other = CertifiedIssuer::self_signed(authority(name, ISSUING_SERIAL), key).unwrap();
+        list.sign(&other)
+    }
+
     /// One fresh list by each CA; the issuing CA's is this one.
     pub(crate) fn lists(&self, issuing: &List) -> Vec<Vec<u8>> {
         vec![self.root_list(&List::fresh()), self.issuing_list(issuing)]
