@@ -126,6 +126,26 @@ fn g01_only_the_agency_itself_is_renewed_and_only_while_it_takes_part() {
 }
 
 #[test]
+fn g01_a_signing_key_that_was_given_up_renews_nothing_though_it_is_listed_still() {
+    let mut founded = Founded::new();
+    let (start, old, new) = (founded.now, Node::new("fra/ncb"), Node::new("fra/ncb"));
+    founded.authority.enrol(&old.request(), &secret(), start).unwrap();
+    let granted = old.renewal(&new, start);
+    founded.authority.renew(&granted, start).unwrap();
+    founded.now = start.plus(DAY);
+    let entry = founded.authority.publication(start).unwrap().directory.agency(&old.id).unwrap().clone();
+    assert!(entry.signing_key_at(old.signing.key_id(), founded.now).is_some(), "it does not overlap");
+    let theirs = Node::new("fra/ncb");
+    let before = snapshot(&founded.dir);
+    let error = founded.authority.renew(&old.renewal(&theirs, founded.now), founded.now).unwrap_err();
+    assert!(matches!(error, RenewError::Request(_)), "{error}");
+    assert_eq!(snapshot(&founded.dir), before);
+    // Who was interrupted asks again with the same request, and the key of now goes on.
+    assert!(founded.authority.renew(&granted, founded.now).unwrap().before);
+    founded.authority.renew(&new.renewal(&theirs, founded.now), founded.now).unwrap();
+}
+
+#[test]
 fn g01_no_key_is_taken_that_is_not_the_agencys_own_or_was_given_up() {
     let mut founded = Founded::new();
     let (start, fra, ken) = (founded.now, Node::new("fra/ncb"), Node::new("ken/ncb"));

@@ -1,8 +1,8 @@
 //! Renewal: a request signed with a key of now becomes a new certificate, and the keys it brings take over.
 //!
 //! Claimed: only an agency that takes part is renewed, by a request that it made itself and that is newer than the
-//! last one granted; nobody's place is taken. It holds because the request must be signed with a signing key which the
-//! directory of now lists for that agency, every key it brings is looked up among all that are or were in force, and
+//! last one granted; nobody's place is taken. It holds because the request must be signed with the agency's signing
+//! key of now (one of before may still count for what is under way, but grants nothing any more), every key it brings is looked up among all that are or were in force, and
 //! the moment it was made is compared with, and replaces, that of the last one. The same request again is granted
 //! again without being acted upon, so that whoever was interrupted may begin anew.
 //!
@@ -161,7 +161,11 @@ impl Authority {
         if let Some(granted) = record.granted.filter(|granted| granted.digest == request.digest()) {
             return Ok(self.state.granted_before(&asked.agency, record, granted));
         }
-        request.verify_by(&self.state.agency_entry(&asked.agency, record, now), now)?;
+        // Keys of before are still listed; whoever found one could otherwise undo the renewal that took it away.
+        let mut entry = self.state.agency_entry(&asked.agency, record, now);
+        let current = record.signing_key.key.0.key_id();
+        entry.signing_keys.retain(|key| key.key_id == current);
+        request.verify_by(&entry, now)?;
         check_times(record, asked.created_at, now)?;
         let identity = SpiffeId::agency(got, asked.agency.clone());
         let tls_key = check_csr(&asked.csr_der, &identity)?;
