@@ -136,3 +136,38 @@ fn a_leaf_says_one_thing_about_its_holder_and_is_within_its_issuers_time() {
     let error = authority.publication(after).unwrap_err().to_string();
     assert!(error.contains("issuing certificate expired"), "{error}");
 }
+
+#[test]
+fn g01_a_lost_key_is_revoked_with_all_its_certificates_whichever_was_named() {
+    let Founded { temp: _temp, mut authority, now: start, .. } = Founded::new();
+    let (node, profile) = (Node::new("fra/ncb"), Profile::up_to(Classification::Secret));
+    let first = authority.enrol(&node.request(), &profile, start).unwrap().bundle().chain.clone();
+    let now = start.plus(70 * DAY);
+    let second = authority.bundle(&node.id, now).unwrap().bundle().chain.clone();
+    assert_ne!(first[0], second[0]);
+    let shown = serde_json::to_value(authority.register().member(&member("fra/ncb")).unwrap()).unwrap();
+    let oldest = shown["certificates"][1]["serial"].as_str().unwrap().parse().unwrap();
+    authority.revoke_certificate(oldest, RevocationReason::KeyCompromise, now, now).unwrap();
+    let publication = authority.publication(now).unwrap();
+    for chain in [&first, &second] {
+        assert_eq!(verify(&publication, chain, client(), now), Err(webpki::Error::CertRevoked));
+    }
+    // Nor is another one issued for it.
+    assert!(authority.bundle(&node.id, now).is_err(), "the lost key is certified again");
+    assert!(authority.renew(&node.renewal(&node, now), now).is_err(), "the lost key is certified again");
+}
+
+#[test]
+fn a_certificate_that_was_superseded_leaves_others_of_its_key_as_they_are() {
+    let Founded { temp: _temp, mut authority, now: start, .. } = Founded::new();
+    let (node, profile) = (Node::new("fra/ncb"), Profile::up_to(Classification::Secret));
+    let first = authority.enrol(&node.request(), &profile, start).unwrap().bundle().chain.clone();
+    let now = start.plus(70 * DAY);
+    let second = authority.bundle(&node.id, now).unwrap().bundle().chain.clone();
+    let shown = serde_json::to_value(authority.register().member(&member("fra/ncb")).unwrap()).unwrap();
+    let oldest = shown["certificates"][1]["serial"].as_str().unwrap().parse().unwrap();
+    authority.revoke_certificate(oldest, RevocationReason::Superseded, now, now).unwrap();
+    let publication = authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &first, client(), now), Err(webpki::Error::CertRevoked));
+    assert_eq!(verify(&publication, &second, client(), now), Ok(()));
+}

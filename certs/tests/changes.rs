@@ -8,8 +8,8 @@ use std::fs;
 
 use common::tool::Case;
 use common::{Founded, Node, agency, member, now, passphrase, snapshot, text};
-use valise_certs::authority::Alarm;
-use valise_certs::{Authority, Profile, RevocationReason};
+use valise_certs::authority::{Alarm, ChangeError};
+use valise_certs::{Authority, Profile, RevocationReason, audit};
 use valise_proto::directory::{AgencyEntry, AgencyStatus, Directory};
 use valise_proto::enrolment::Trust;
 use valise_proto::label::Classification;
@@ -179,7 +179,13 @@ fn g01_an_emergency_that_could_not_be_carried_out_leaves_no_half_of_it() {
     assert_eq!(snapshot(&founded.dir), before);
     // A false alarm: it is let in again, and gets a certificate for another TLS key.
     founded.authority.emergency(&id, alarm, &founded.temp.path().join("out"), now).unwrap();
-    founded.authority.reinstate(&id, now).unwrap();
+    let before = snapshot(&founded.dir);
+    let error = founded.authority.reinstate(&id, now).unwrap_err();
+    assert!(matches!(error, ChangeError::KeysLost(_)) && error.to_string().contains("enrol"), "{error}");
+    assert_eq!(snapshot(&founded.dir), before, "a thief got everything back");
+    founded.authority.reinstate_with_safe_keys(&id, now).unwrap();
+    let last = audit::entries(&founded.dir).unwrap().pop().unwrap();
+    assert!(format!("{last:?}").contains("keys_are_safe"), "nobody answers for it: {last:?}");
     assert!(founded.authority.renew(&node.renewal(&node, now), now).is_err(), "the lost key is certified");
     let tls = Node::new("fra/ncb");
     let request = node.renewal_with(&node, now, |request| request.csr_der = tls.csr());

@@ -4,8 +4,8 @@
 //! the certificates, the standing and the numbers of what is published are changed in one copy of the state, which is
 //! committed once. Where the files then cannot be written, the same command again writes them.
 //!
-//! The agency is suspended, not revoked, because an emergency comes before its investigation: `reinstate` lets it in
-//! again with a new certificate, and an enrolment request with new keys is taken at once.
+//! The agency is suspended, not revoked, because an emergency comes before its investigation: an enrolment request with
+//! new keys is taken at once; and where no key was lost after all, `reinstate` lets it in again with a new certificate.
 
 use std::path::Path;
 
@@ -65,8 +65,9 @@ impl Authority {
         record.standing = Standing::Suspended { since };
         let (serial, holder) = (record.serial, Role::Agency(agency.clone()));
         let identity = member::identity(&next.trust_domain, &holder);
-        next.revoke_certificates(&identity, Revoked { at: now, since, reason });
-        next.retire_lost_key(&holder, serial, reason);
+        let revoked = Revoked { at: now, since, reason };
+        next.revoke_certificates(&identity, revoked);
+        next.retire_lost_key(&holder, serial, revoked);
         let publication = self.sign_to_publish(&mut next, now)?;
         let deed = Deed::new(Action::Emergency, agency, now)
             .with("reason", reason)

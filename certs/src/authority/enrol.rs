@@ -136,7 +136,7 @@ impl Authority {
         let former_signing_keys = next.take_leave(&asked.agency);
         let serial = next.fresh_serial();
         let leaf = self.issuing.leaf(&identity, &tls_key, serial, self.validity.leaf, now)?;
-        next.note_certificate(serial, &identity, leaf.period, now);
+        next.note_certificate(serial, (&identity, &tls_key), leaf.period, now);
         let record = AgencyRecord {
             standing: Standing::Active,
             profile: profile.clone(),
@@ -208,12 +208,13 @@ impl Authority {
         if next.retired_keys.contains(&record.tls_key.0.key_id()) {
             return Err(EnrolError::KeyLost(agency.clone()));
         }
-        let leaf = self.issuing.leaf(&identity, &record.tls_key.0, serial, self.validity.leaf, now)?;
+        let tls_key = record.tls_key.0;
+        let leaf = self.issuing.leaf(&identity, &tls_key, serial, self.validity.leaf, now)?;
         record.serial = serial;
         record.certificate = Hex(leaf.der.to_vec());
         record.signing_key.extend(now);
         record.sealing_key.extend(now);
-        next.note_certificate(serial, &identity, leaf.period, now);
+        next.note_certificate(serial, (&identity, &tls_key), leaf.period, now);
         Ok(serial)
     }
 

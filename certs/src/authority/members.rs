@@ -1,7 +1,7 @@
 //! Members and their certificates taken out, suspended and reinstated. It counts from the next publication on.
 
 use thiserror::Error;
-use valise_proto::id::{AgencyId, Role, Timestamp};
+use valise_proto::id::{AgencyId, KeyId, Role, Timestamp};
 
 use super::{Authority, CeilingError};
 use crate::journal::{Action, Deed};
@@ -47,6 +47,11 @@ pub enum ChangeError {
         /// When.
         at: Timestamp,
     },
+    /// Suspended, with a key that was lost.
+    #[error(
+        "{0} lost its TLS key, and whoever has that may have the others: have it make new keys and take its request with `valise-ca enrol`; give --keys-are-safe only where nobody else can have had its signing and sealing keys"
+    )]
+    KeysLost(AgencyId),
     /// From a time to come.
     #[error(
         "--since {since} is ahead of this machine's clock ({now}); give the time from when on it may not be believed, or none for now"
@@ -141,7 +146,8 @@ impl Authority {
     }
 
     /// Revokes one certificate; its holder stays what it is. An agency gets another one by the next renewal or bundle:
-    /// for the same key, unless that was lost (`KEY_COMPROMISE`), when it must bring another.
+    /// for the same key, unless that was lost (`KEY_COMPROMISE`): then all certificates of that key are revoked, and it
+    /// must bring another.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -156,14 +162,15 @@ impl Authority {
         check_since(since, now)?;
         let mut next = self.state.clone();
         let unknown = || ChangeError::UnknownCertificate(serial);
-        let CertificateRecord { holder, revoked, .. } =
+        let CertificateRecord { holder, revoked: known, .. } =
             next.certificates.get_mut(&serial).ok_or_else(unknown)?;
-        if let Some(Revoked { at, .. }) = *revoked {
+        if let Some(Revoked { at, .. }) = *known {
             return Err(ChangeError::CertificateRevoked { serial, at });
         }
-        *revoked = Some(Revoked { at: now, since, reason });
+        let revoked = Revoked { at: now, since, reason };
+        *known = Some(revoked);
         let member = holder.role.clone();
-        next.retire_lost_key(&member, serial, reason);
+        next.retire_lost_key(&member, serial, revoked);
         let deed = Deed::new(Action::RevokeCertificate, member::name(&member), now)
             .with("serial", serial)
             .with("reason", reason);
@@ -200,29 +207,70 @@ impl Authority {
         Ok(self.commit(next, &Deed::new(Action::Suspend, agency, now).with("since", since))?)
     }
 
-    /// Ends a suspension.
+    /// Ends a suspension. What the agency signed meanwhile counts again, so this is refused where its TLS key was lost:
+    /// then it is enrolled with new keys.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub fn reinstate(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
+        self.let_in(agency, false, now)
+    }
+
+    /// The same although its TLS key was lost: the operator answers for the others, and the journal says so.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub fn reinstate_with_safe_keys(&mut self, agency: &AgencyId, now: Timestamp) -> Result<(), ChangeError> {
+        self.let_in(agency, true, now)
+    }
+
+    fn let_in(&mut self, agency: &AgencyId, keys_are_safe: bool, now: Timestamp) -> Result<(), ChangeError> {
         let mut next = self.state.clone();
-        let standing = &mut record_of(&mut next, agency)?.standing;
-        if *standing == Standing::Active {
-            return Err(ChangeError::Already { member: agency.to_string(), standing: *standing });
+        let record = record_of(&mut next, agency)?;
+        if record.standing == Standing::Active {
+            return Err(ChangeError::Already { member: agency.to_string(), standing: record.standing });
         }
-        *standing = Standing::Active;
-        Ok(self.commit(next, &Deed::new(Action::Reinstate, agency, now))?)
+        record.standing = Standing::Active;
+        let tls_key = record.tls_key.0.key_id();
+        let lost = next.retired_keys.contains(&tls_key);
+        if lost && !keys_are_safe {
+            return Err(ChangeError::KeysLost(agency.clone()));
+        }
+        let deed = Deed::new(Action::Reinstate, agency, now);
+        let deed = if lost { deed.with("keys_are_safe", true) } else { deed };
+        Ok(self.commit(next, &deed)?)
     }
 }
 
 impl State {
-    /// Sees to it that no other certificate is issued for the key of a certificate that was lost with it.
-    pub(super) fn retire_lost_key(&mut self, member: &Role, serial: Serial, reason: RevocationReason) {
-        let Role::Agency(agency) = member else { return };
-        let lost = self.agencies.get(agency).filter(|record| record.serial == serial);
-        if let Some(record) = lost.filter(|_| reason == RevocationReason::KeyCompromise) {
-            self.retired_keys.insert(record.tls_key.0.key_id());
+    /// Where a certificate was revoked because its key was lost, sees to it that none of that key counts, and that no
+    /// other is issued for it.
+    pub(super) fn retire_lost_key(&mut self, member: &Role, serial: Serial, revoked: Revoked) {
+        if revoked.reason != RevocationReason::KeyCompromise {
+            return;
         }
+        let Some(lost) = self.key_of(member, serial) else { return };
+        self.retired_keys.insert(lost);
+        let of_key = self.certificates.values_mut().filter(|record| record.tls_key == Some(lost));
+        for record in of_key.filter(|record| record.revoked.is_none()) {
+            record.revoked = Some(revoked);
+        }
+    }
+
+    /// The key of a certificate: of one that was noted without it, where it is the one in force.
+    fn key_of(&self, member: &Role, serial: Serial) -> Option<KeyId> {
+        let noted = self.certificates.get(&serial).and_then(|record| record.tls_key);
+        let in_force = || match member {
+            Role::Agency(id) => {
+                let record = self.agencies.get(id).filter(|record| record.serial == serial)?;
+                Some(record.tls_key.0.key_id())
+            }
+            Role::Broker(name) => {
+                let record = self.brokers.get(name).filter(|record| record.serial == serial)?;
+                Some(record.tls_key.0.key_id())
+            }
+        };
+        noted.or_else(in_force)
     }
 }
 

@@ -174,7 +174,7 @@ impl Authority {
         let mut next = self.state.clone();
         let serial = next.fresh_serial();
         let leaf = self.issuing.leaf(&identity, &tls_key, serial, self.validity.leaf, now)?;
-        next.note_certificate(serial, &identity, leaf.period, now);
+        next.note_certificate(serial, (&identity, &tls_key), leaf.period, now);
         let mut renewed = record.clone();
         renewed.serial = serial;
         renewed.certificate = Hex(leaf.der.to_vec());

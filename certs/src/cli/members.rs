@@ -63,9 +63,13 @@ pub(super) fn suspend(common: &Common, agency: &AgencyId, since: SinceArgs) -> O
     changed(common, &authority, &Role::Agency(agency.clone()))
 }
 
-pub(super) fn reinstate(common: &Common, agency: &AgencyId) -> Outcome {
+pub(super) fn reinstate(common: &Common, agency: &AgencyId, keys_are_safe: bool) -> Outcome {
     let mut authority = common.open()?;
-    authority.reinstate(agency, now())?;
+    if keys_are_safe {
+        authority.reinstate_with_safe_keys(agency, now())?;
+    } else {
+        authority.reinstate(agency, now())?;
+    }
     changed(common, &authority, &Role::Agency(agency.clone()))
 }
 
@@ -104,7 +108,7 @@ pub(super) fn emergency(common: &Common, args: EmergencyArgs) -> Outcome {
         published.version
     )?;
     say!(
-        "Once looked into: `valise-ca reinstate {agency}` and a renewal with a new TLS key, or `valise-ca enrol` with"
+        "Once looked into: `valise-ca enrol` with new keys, or `valise-ca revoke {agency}`; where no key was lost,"
     )?;
-    say!("new keys, or `valise-ca revoke {agency}`.")
+    say!("`valise-ca reinstate {agency}` (with --keys-are-safe if its key counts as lost).")
 }

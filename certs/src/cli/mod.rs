@@ -137,15 +137,22 @@ enum Command {
     },
     /// Shut an agency out in one step: revoke its certificates, suspend it, and publish
     ///
-    /// The directory lists it as SUSPENDED, because what happened is looked into afterwards. Then either `reinstate`
-    /// lets it in again, with a certificate that it gets for a renewal request with a new TLS key; or `enrol` takes an
-    /// enrolment request with new keys, without `revoke` before; or `revoke` ends it.
+    /// The directory lists it as SUSPENDED, because what happened is looked into afterwards. Then `enrol` takes an
+    /// enrolment request with new keys, without `revoke` before; or `revoke` ends it; or, where no key was lost after
+    /// all, `reinstate` lets it in again.
     Emergency(members::EmergencyArgs),
     /// End a suspension
+    ///
+    /// What the agency signed from the time of its suspension on counts again. Where its TLS key was revoked for key
+    /// compromise this is refused: `enrol` takes a request with new keys.
     Reinstate {
         /// The agency
         #[arg(value_name = "STATE/UNIT")]
         agency: AgencyId,
+        /// Reinstate it although its TLS key was lost: nobody else can have had its signing and sealing keys. It gets a
+        /// certificate for a renewal request with a new TLS key
+        #[arg(long)]
+        keys_are_safe: bool,
     },
     /// Change what agencies may see
     #[command(subcommand)]
@@ -361,7 +368,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Revoke(args) => members::revoke(&common, args),
         Command::Suspend { agency, since } => members::suspend(&common, &agency, since),
         Command::Emergency(args) => members::emergency(&common, args),
-        Command::Reinstate { agency } => members::reinstate(&common, &agency),
+        Command::Reinstate { agency, keys_are_safe } => members::reinstate(&common, &agency, keys_are_safe),
         Command::Clearance(ClearanceCommand::Set { agency, clearance }) => {
             enrol::set_clearance(&common, &agency, clearance)
         }

@@ -233,12 +233,13 @@ impl State {
     pub(crate) fn note_certificate(
         &mut self,
         serial: Serial,
-        holder: &SpiffeId,
+        (holder, tls_key): (&SpiffeId, &VerifyingKey),
         period: Period,
         now: Timestamp,
     ) {
         let record = CertificateRecord {
             holder: holder.clone(),
+            tls_key: Some(tls_key.key_id()),
             issuer: self.issuing_serial,
             issued_at: now,
             not_before: period.not_before,

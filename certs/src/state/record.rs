@@ -134,6 +134,9 @@ impl BrokerRecord {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateRecord {
     pub(crate) holder: SpiffeId,
+    /// Its public key's name; not noted for the first ones.
+    #[serde(default)]
+    pub(crate) tls_key: Option<KeyId>,
     /// The issuing authority's certificate.
     pub(crate) issuer: Serial,
     pub(crate) issued_at: Timestamp,
