@@ -4,7 +4,8 @@
 //! exchanged, and nobody can have a TLS or signing key listed that they do not hold. The request is signed with the
 //! current signing key; the signing key it brings signs it too, and the certificate request in it is signed with the
 //! TLS key. For the sealing key the agency's own signature vouches: nothing sealed to a key that the agency does not
-//! hold can be opened by anybody else for that, and the authority lists no key that another agency has. A request carries nothing secret, so it may pass through anybody's hands.
+//! hold can be opened by anybody else for that, and the authority lists no key that another agency has. A request
+//! carries nothing secret, so it may pass through anybody's hands.
 
 use bytes::Bytes;
 use thiserror::Error;
