@@ -7,8 +7,10 @@
 //! | `root.json` | what it issued, delegated and revoked, signed with its key |
 //!
 //! Claimed: no two issuing authorities, delegations or lists of one root bear the same number, whichever machine the
-//! folder is carried to. It holds because each is noted in `root.json` before it leaves this module. Only making,
-//! renewing and revoking an issuing authority, and renewing the root's list, open this folder.
+//! folder is carried to; and what was revoked once stays revoked. It holds because each is noted in `root.json` before
+//! it leaves this module, and because the authority tells what it got from the root ([`Known`]): where the folder was
+//! put back from an older copy, it learns that again. Only making, renewing and revoking an issuing authority, and
+//! renewing the root's list, open this folder.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +64,14 @@ pub enum RootError {
     /// An issuing authority it does not know.
     #[error("the root issued no certificate {0}; `valise-ca issuing list` shows those it issued")]
     UnknownIssuing(Serial),
+    /// The folder is an older copy.
+    #[error("{dir} is an older copy of the root's folder: it does not know issuing certificate {serial}, which the root revoked; use the newest copy", dir = dir.display())]
+    OlderCopy {
+        /// The folder.
+        dir: PathBuf,
+        /// What it lacks.
+        serial: Serial,
+    },
     /// Revoked before.
     #[error("issuing certificate {serial} was revoked at {at} already")]
     AlreadyRevoked {
@@ -129,6 +139,15 @@ pub(crate) struct IssuingRecord {
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) revoked: Option<Revoked>,
+}
+
+/// What an authority knows of what its root did.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) generation: u64,
+    pub(crate) list_number: u64,
+    pub(crate) issuing: BTreeMap<Serial, IssuingRecord>,
+    pub(crate) revoked: BTreeMap<Serial, Revoked>,
 }
 
 impl Kept for RootState {
@@ -240,6 +259,22 @@ impl Root {
         Ok(Self { dir: dir.clone(), delegating, ca, state, _lock: lock })
     }
 
+    /// Learns again what an older copy of the folder lacks. It is kept with the next act.
+    pub(crate) fn catch_up(&mut self, known: Known) -> Result<(), RootError> {
+        let state = &mut self.state;
+        state.generation = state.generation.max(known.generation);
+        state.list_number = state.list_number.max(known.list_number);
+        for (serial, record) in known.issuing {
+            state.issuing.entry(serial).or_insert(record);
+        }
+        for (serial, revoked) in known.revoked {
+            let older = || RootError::OlderCopy { dir: self.dir.clone(), serial };
+            let record = state.issuing.get_mut(&serial).ok_or_else(older)?;
+            record.revoked = record.revoked.or(Some(revoked));
+        }
+        Ok(())
+    }
+
     /// Keeps what is on record now, until [`Root::settle`].
     pub(crate) fn keep_former(&self) -> Result<(), RootError> {
         Ok(files::keep_former(&state_file(&self.dir), &former_file(&self.dir))?)
@@ -309,19 +344,23 @@ impl Root {
         self.sign_list(next, (lifetime, above), now)
     }
 
-    /// Revokes an issuing authority, and with it all it issued.
+    /// Revokes an issuing authority, and with it all it issued. Where it is revoked already, but the authority was
+    /// stopped before it took that up, the list is signed again.
     pub(crate) fn revoke(
         &mut self,
         serial: Serial,
-        revoked: Revoked,
+        (revoked, taken_up): (Revoked, bool),
         (lifetime, above): (Duration, u64),
     ) -> Result<RootList, RootError> {
         let mut next = self.state.clone();
         let record = next.issuing.get_mut(&serial).ok_or(RootError::UnknownIssuing(serial))?;
-        if let Some(Revoked { at, .. }) = record.revoked {
-            return Err(RootError::AlreadyRevoked { serial, at });
+        match record.revoked {
+            Some(Revoked { at, .. }) if taken_up => {
+                return Err(RootError::AlreadyRevoked { serial, at });
+            }
+            Some(_) => {}
+            None => record.revoked = Some(revoked),
         }
-        record.revoked = Some(revoked);
         self.sign_list(next, (lifetime, above), revoked.at)
     }
 

@@ -201,3 +201,89 @@ fn a_renewal_that_is_refused_leaves_both_folders_as_they_were() {
     assert!(error.contains("root.key"), "{error}");
     assert_eq!(snapshot(&founded.dir), before);
 }
+
+#[test]
+fn g12_a_root_folder_put_back_from_a_copy_repeats_no_number_and_forgets_no_revocation() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let old = enrol(&mut founded, "fra/ncb", now);
+    let place = place(&founded);
+    let copy = snapshot(&place.dir);
+    let first = renew(&mut founded, &renewal(), now).unwrap();
+    let revoked = RevocationReason::Superseded;
+    founded.authority.revoke_issuing(&place, first.former, revoked, (365 * DAY, now)).unwrap();
+    let number = |founded: &mut Founded| {
+        let der = founded.authority.publication(now).unwrap().crls[0].clone();
+        let (_, list) = x509_parser::parse_x509_crl(&der).unwrap();
+        let listed = list.iter_revoked_certificates().count();
+        (u64::try_from(list.crl_number().unwrap()).unwrap(), listed)
+    };
+    let (before, listed) = number(&mut founded);
+    assert_eq!(listed, 1);
+    for (path, bytes) in &copy {
+        fs::write(path, bytes).unwrap();
+    }
+    founded.authority.renew_root_list(&place, 365 * DAY, now).unwrap();
+    let (after, listed) = number(&mut founded);
+    assert!(after > before && listed == 1, "list {after} after {before} revokes {listed}");
+    let publication = founded.authority.publication(now).unwrap();
+    assert_eq!(verify(&publication, &old, client(), now), Err(webpki::Error::CertRevoked));
+    // What the copy never knew can be revoked, and the next one has a generation of its own.
+    for (path, bytes) in &copy {
+        fs::write(path, bytes).unwrap();
+    }
+    let second = renew(&mut founded, &renewal(), now).unwrap();
+    assert_eq!(second.generation, first.generation + 1);
+    founded.authority.revoke_issuing(&place, first.serial, revoked, (365 * DAY, now)).unwrap();
+    let (last, listed) = number(&mut founded);
+    assert!(last > after && listed == 2, "list {last} after {after} revokes {listed}");
+}
+
+#[test]
+fn an_interrupted_revocation_of_an_issuing_authority_is_completed_by_doing_it_again() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    let old = enrol(&mut founded, "fra/ncb", now);
+    let place = place(&founded);
+    let former = renew(&mut founded, &renewal(), now).unwrap().former;
+    let files = ["state.json", "journal.jsonl"].map(|name| founded.dir.join(name));
+    let before = files.clone().map(|path| fs::read(path).unwrap());
+    let revoke = |authority: &mut Authority| {
+        authority.revoke_issuing(&place, former, RevocationReason::Superseded, (365 * DAY, now))
+    };
+    revoke(&mut founded.authority).unwrap();
+    drop(founded.authority);
+    // The root has noted it; the authority was stopped before it did.
+    for (path, bytes) in files.iter().zip(before) {
+        fs::write(path, bytes).unwrap();
+    }
+    let mut authority = Authority::open(&founded.dir, &passphrase()).unwrap();
+    revoke(&mut authority).unwrap();
+    let publication = authority.publication(now).unwrap();
+    assert!(!publication.certificates.contains(&old[1]), "a revoked issuer is published");
+    assert_eq!(verify(&publication, &old, client(), now), Err(webpki::Error::CertRevoked));
+    let told = revoke(&mut authority).unwrap_err().to_string();
+    assert!(told.contains("was revoked at"), "{told}");
+}
+
+#[test]
+fn a_former_key_that_cannot_be_removed_undoes_no_renewal_and_goes_at_the_next_opening() {
+    let mut founded = Founded::new();
+    let now = founded.now;
+    enrol(&mut founded, "fra/ncb", now);
+    let first = renew(&mut founded, &renewal(), now).unwrap();
+    let kept = founded.dir.join(format!("issuing-{}.key", first.former));
+    let text = fs::read(&kept).unwrap();
+    // A folder in its place cannot be removed as a file.
+    fs::remove_file(&kept).unwrap();
+    fs::create_dir(&kept).unwrap();
+    let later = now.plus(180 * DAY);
+    let second = renew(&mut founded, &renewal(), later).unwrap();
+    let third = renew(&mut founded, &renewal(), later).unwrap();
+    assert_eq!((second.generation, third.generation), (3, 4));
+    drop(founded.authority);
+    fs::remove_dir(&kept).unwrap();
+    fs::write(&kept, text).unwrap();
+    Authority::open(&founded.dir, &passphrase()).unwrap();
+    assert!(!kept.exists(), "a key of which nothing is out any more was kept");
+}

@@ -2,7 +2,8 @@
 //!
 //! Claimed: nothing that is out when the issuing authority is renewed stops counting. It holds because the certificates
 //! of both lead to the root, each is published as long as nodes meet it, and the former key goes on signing the list of
-//! what it issued until the last of that has run out; then it is destroyed. What the root's delegation allows changes
+//! what it issued until the last of that has run out. It is destroyed at the first renewal after that, and not by the
+//! clock alone: one that is wrong for a day would destroy what is still needed. What the root's delegation allows changes
 //! at the same moment for everybody: with the next directory.
 //!
 //! Claimed too: whoever stole the folder can sign nothing under what takes its place. It holds because not only the
@@ -21,6 +22,7 @@ use valise_proto::directory::DirectoryError;
 use valise_proto::id::{KeyId, Timestamp};
 use valise_proto::label::{Ceiling, LabelError};
 
+use super::known::destroy_keys_over;
 use super::{Authority, certificates_pem};
 use crate::files::{self, FileError, PLAIN_FILE, SECRET_FILE};
 use crate::journal::{Action, Deed};
@@ -151,7 +153,9 @@ impl Authority {
                 .with("number", list.number)
                 .with("next_update", list.next_update);
             let next_update = list.next_update;
-            authority.commit(State { root_list: list, ..authority.state.clone() }, &deed)?;
+            let mut next = State { root_list: list, ..authority.state.clone() };
+            next.take_up_revocations(root);
+            authority.commit(next, &deed)?;
             Ok(next_update)
         })
     }
@@ -164,6 +168,7 @@ impl Authority {
         act: impl FnOnce(&mut Self, &mut Root) -> Result<T, IssuingError>,
     ) -> Result<T, IssuingError> {
         let mut root = Root::open(place, &self.state.root_key.0)?;
+        root.catch_up(self.state.known_of_root(self.delegation.delegation().generation)?)?;
         root.keep_former()?;
         let done = act(self, &mut root);
         root.settle(done.is_err() && self.is_as_opened());
@@ -226,6 +231,7 @@ impl Authority {
         };
         let Delegated { issuing, serial, delegation } = root.delegate(asked, now)?;
         next.root_list = root.list(renewal.root_list, next.root_floor, now)?;
+        next.take_up_revocations(root);
         let former = next.take_office(serial, &issuing, &delegation);
         let renewed = Successor {
             serial,
@@ -264,11 +270,7 @@ impl Authority {
         self.former.retain(|(serial, _)| !over.contains(serial));
         self.former.push((former, mem::replace(&mut self.issuing, issuing)));
         (self.delegation, self.directory_key) = (delegation, directory_key);
-        for serial in over {
-            let path = folder.former_issuing_key(serial);
-            files::remove_if_there(&path)
-                .map_err(|source| FileError::new("remove this file", &path, source))?;
-        }
+        destroy_keys_over(&folder, &self.state);
         Ok(renewed)
     }
 
@@ -286,6 +288,7 @@ impl Authority {
 
     /// Has the root revoke an issuing authority of former times, and with it all it issued. For a lost key
     /// (`KEY_COMPROMISE`) only once the directory is signed with a key that never lay beside it.
+    /// Whoever was interrupted does it again.
     ///
     /// # Errors
     /// [`IssuingError`].
@@ -309,10 +312,9 @@ impl Authority {
                 return Err(IssuingError::DirectoryKeyShared(serial));
             }
             let mut next = authority.state.clone();
-            next.root_list = root.revoke(serial, revoked, (lifetime, next.root_floor))?;
-            if let Some(former) = next.former_issuing.get_mut(&serial) {
-                former.revoked = Some(revoked);
-            }
+            let taken_up = next.has_taken_up(serial)?;
+            next.root_list = root.revoke(serial, (revoked, taken_up), (lifetime, next.root_floor))?;
+            next.take_up_revocations(root);
             let next_update = next.root_list.next_update;
             let deed = Deed::new(Action::RevokeIssuing, serial, now)
                 .with("reason", reason)

@@ -13,6 +13,7 @@ mod emergency;
 mod enrol;
 mod founding;
 mod issuing;
+mod known;
 mod members;
 mod publish;
 mod renew;
@@ -166,6 +167,8 @@ impl Authority {
         let former = folder.former_state();
         files::remove_if_there(&former)
             .map_err(|source| FileError::new("remove this file", &former, source))?;
+        // So would be the keys of issuing authorities that the state no longer knows.
+        known::destroy_keys_over(&folder, &state);
         // An init that was stopped at its very last step is finished.
         remove_marker(&folder)?;
         let validity = Validity::default();
