@@ -12,9 +12,11 @@
 //! before anything else is read. Against whoever alters a backup and its digest: they gain what they would by altering
 //! the folder, which is nothing without the passphrase, because the state is signed and restoring opens it.
 //!
-//! Claimed of a restored authority: it never signs under a number that was used after the backup was made. It holds
-//! because restoring skips [`AHEAD`] numbers, more than anybody publishes in the life of a root. What else was done
-//! since is lost, and whoever restores is told so.
+//! Claimed of a restored authority: it never signs under a number that was used after the backup was made, however
+//! often that same backup was restored before. It holds because restoring skips [`AHEAD`] numbers, more than anybody
+//! publishes in the life of a root, and goes on from no lower number than the seconds that the clock counts: whoever
+//! restores later begins higher, as long as nobody signs more than once a second and the clock did not go back in
+//! between. What else was done since is lost, and whoever restores is told so.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +36,7 @@ use crate::passphrase::Passphrase;
 use crate::register::{Register, RegisterError};
 use crate::state::StateError;
 
-/// How far the numbers of directories and lists skip ahead when an authority is restored.
+/// How far the numbers of directories and lists skip ahead, at least, when an authority is restored.
 pub const AHEAD: u64 = 1_000_000;
 const MAGIC: &str = "VALISE CA BACKUP ";
 const FORMAT: &str = "1";
@@ -144,11 +146,30 @@ pub struct Backup {
     digest: Digest,
 }
 
-/// What a restored authority goes on with.
+/// The time of a restore.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// This machine's.
+    pub now: Timestamp,
+    /// Whether it is right although the journal's last entry is of a later time.
+    pub accepted: bool,
+}
+
+impl From<Timestamp> for Clock {
+    fn from(now: Timestamp) -> Self {
+        Self { now, accepted: false }
+    }
+}
+
+/// What a restored authority goes on with. All of it is from the signed state, not from the header.
 #[derive(Clone, Debug, Serialize)]
 pub struct Restored {
-    /// When the backup was made: what was done since is lost.
-    pub made_at: Timestamp,
+    /// When the last deed was done that the backup holds: what was done since is lost.
+    pub last_deed_at: Timestamp,
+    /// Entries of the journal that the backup holds.
+    pub journal_entries: u64,
+    /// Digest of the last of them: compare it with the one noted elsewhere last.
+    pub journal_head: Digest,
     /// The version that directories go on from.
     pub directory_version: u64,
     /// The number that lists go on from.
@@ -298,14 +319,14 @@ impl Backup {
         &self,
         dir: &Path,
         passphrase: &Passphrase,
-        now: Timestamp,
+        clock: Clock,
     ) -> Result<Restored, BackupError> {
         check_empty(dir)?;
         let mut name = dir.file_name().unwrap_or_default().to_owned();
         name.push(".restoring");
         let beside = dir.with_file_name(name);
         clear(&beside)?;
-        let restored = self.put_together(&beside, passphrase, now).and_then(|restored| {
+        let restored = self.put_together(&beside, passphrase, clock).and_then(|restored| {
             fs::rename(&beside, dir)
                 .map_err(|source| FileError::new("put this folder in place", dir, source))?;
             Ok(restored)
@@ -323,7 +344,7 @@ impl Backup {
         &self,
         dir: &Path,
         passphrase: &Passphrase,
-        now: Timestamp,
+        clock: Clock,
     ) -> Result<Restored, BackupError> {
         files::make_private(dir)?;
         let marker = dir.join(UNFINISHED);
@@ -337,13 +358,18 @@ impl Backup {
             files::replace(&path, content, if *private { SECRET_FILE } else { PLAIN_FILE })?;
         }
         let mut authority = Authority::open(dir, passphrase)?;
-        let (directory_version, crl_number) = authority.skip_ahead(self, now)?;
+        let (journal_entries, journal_head) = authority.journal_head();
+        let last_deed_at = authority.last_deed_at();
+        if clock.accepted {
+            authority.accept_clock();
+        }
+        let (directory_version, crl_number) = authority.skip_ahead(self, clock.now)?;
         drop(authority);
-        audit::verify(dir, Some(self.header.journal_head))?;
+        audit::verify(dir, Some(journal_head))?;
         files::remove_if_there(&marker)
             .map_err(|source| FileError::new("remove this file", &marker, source))?;
         files::sync_folder(dir)?;
-        Ok(Restored { made_at: self.header.made_at, directory_version, crl_number })
+        Ok(Restored { last_deed_at, journal_entries, journal_head, directory_version, crl_number })
     }
 }
 

@@ -56,9 +56,12 @@ impl Authority {
     /// Goes on under numbers that were never used, and returns those of directories and lists.
     pub(crate) fn skip_ahead(&mut self, backup: &Backup, now: Timestamp) -> Result<(u64, u64), StateError> {
         let mut next = self.state.clone();
-        next.directory_version = next.directory_version.saturating_add(AHEAD);
-        next.crl_number = next.crl_number.saturating_add(AHEAD);
-        next.root_floor = next.root_floor.saturating_add(AHEAD);
+        // The same backup restored again, later, must not give the numbers that were given after the first time.
+        let ahead = |number: u64| number.saturating_add(AHEAD).max(now.seconds());
+        next.directory_version = ahead(next.directory_version);
+        next.crl_number = ahead(next.crl_number);
+        let given = next.root_floor.max(next.root_list.number).max(self.delegation.delegation().generation);
+        next.root_floor = ahead(given);
         let numbers = (next.directory_version, next.crl_number);
         let deed = Deed::new(Action::Restore, &next.trust_domain, now)
             .with("backup_made_at", backup.header().made_at)

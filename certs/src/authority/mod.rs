@@ -300,6 +300,11 @@ impl Authority {
         self.clock_accepted = true;
     }
 
+    /// When the last deed was done.
+    pub(crate) fn last_deed_at(&self) -> Timestamp {
+        self.state.journal.at
+    }
+
     /// How many entries the journal has, and the digest of the last: what an operator notes elsewhere.
     #[must_use]
     pub fn journal_head(&self) -> (u64, Digest) {

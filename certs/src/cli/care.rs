@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::authority::RootArgs;
 use super::{Common, Ended, Outcome, ask, now, render};
 use crate::authority::Authority;
-use crate::backup::{self, Backup};
+use crate::backup::{self, Backup, Clock};
 use crate::files::{self, PLAIN_FILE};
 use crate::root;
 use crate::transcript::{self, Ceremony, Places};
@@ -152,7 +152,8 @@ pub(super) fn restore(common: &Common, args: &RestoreArgs) -> Outcome {
     let dir = common.dir()?;
     backup::check_empty(dir)?;
     let passphrase = ask::passphrase(common.passphrase_file.as_deref())?;
-    let restored = found.restore(dir, &passphrase, now())?;
+    let clock = Clock { now: now(), accepted: common.accept_clock };
+    let restored = found.restore(dir, &passphrase, clock)?;
     if common.json {
         return render::json(&restored);
     }
@@ -162,7 +163,14 @@ pub(super) fn restore(common: &Common, args: &RestoreArgs) -> Outcome {
         restored.directory_version,
         restored.crl_number
     )?;
-    say!("What was done after {} is lost: do it again, revocations first, then publish.", restored.made_at)?;
+    say!(
+        "Restored up to entry {} of the journal, of {}; its head: {}",
+        restored.journal_entries,
+        restored.last_deed_at,
+        restored.journal_head
+    )?;
+    say!("Compare that with the head noted last. What was done after it is lost: do it again, revocations")?;
+    say!("first, then publish.")?;
     say!("Destroy the former folder if it still exists: two authorities must not go on from one backup.")
 }
 

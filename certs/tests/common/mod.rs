@@ -185,6 +185,18 @@ pub fn ca(args: &[&str]) -> Output {
     }
 }
 
+/// Does what a folder that is in use only seemingly, as told of [`ca`], would keep from being done.
+pub fn patiently<T, E: std::fmt::Display>(mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match act() {
+            Err(error) if Instant::now() < deadline && error.to_string().contains("is in use by another") => {
+            }
+            done => return done,
+        }
+    }
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
