@@ -13,7 +13,7 @@ use crate::state::Serial;
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// `init` was not run.
-    #[error("{dir} holds no authority: run `valise-ca init --dir {dir} --trust-domain DOMAIN --policy POLICY`", dir = .0.display())]
+    #[error("{dir} holds no authority; if that is the right folder and there is none yet, found one: `valise-ca init --dir {dir} --trust-domain DOMAIN --policy POLICY`", dir = .0.display())]
     NotInitialised(PathBuf),
     /// Another process has it open.
     #[error("{} is in use by another valise-ca; wait until it is done", .0.display())]
@@ -132,7 +132,13 @@ impl Folder {
     }
 
     pub(crate) fn check_initialised(&self) -> Result<(), FolderError> {
-        if self.state().exists() { Ok(()) } else { Err(FolderError::NotInitialised(self.0.clone())) }
+        let state = self.state();
+        match state.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(FolderError::NotInitialised(self.0.clone())),
+            // Somebody else's folder holds an authority all the same.
+            Err(source) => Err(FileError::new("look for this file", &state, source).into()),
+        }
     }
 
     /// Refuses a folder that others may enter: whoever can write there could put other files in place.

@@ -203,3 +203,35 @@ fn g12_a_clock_before_the_founding_is_told_by_every_command_that_signs() {
         assert_eq!(snapshot(&case.dir), before, "{args:?}: {told}");
     }
 }
+
+#[test]
+fn a_publication_that_is_on_record_and_was_not_written_says_so_and_what_to_do() {
+    let case = Case::new(false);
+    let published = case.path("published");
+    // Something stands where the last of the files belongs.
+    fs::create_dir_all(PathBuf::from(&published).join("directory.valise/in the way")).unwrap();
+    for args in [&["publish"][..], &["emergency", "fra/ncb"]] {
+        let ended = case.start(&[args, &["--out", &published]].concat()).wait_with_output().unwrap();
+        let told = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        assert!(told.contains("directory.valise") && told.contains("on record"), "{told}");
+        assert!(told.contains("run `valise-ca publish --out DIR`"), "{told}");
+    }
+    fs::remove_dir_all(&published).unwrap();
+    let ended = case.start(&["publish", "--out", &published]).wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_taken_for_an_empty_one() {
+    let case = Case::new(false);
+    let nowhere = case.path("nowhere");
+    let told = |dir: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_valise-ca"));
+        text(&command.args(["list", "--dir", dir]).output().unwrap().stderr)
+    };
+    assert!(told(&nowhere).contains("if that is the right folder"), "{}", told(&nowhere));
+    // A file in the place of the folder: looking into it is refused, as with a folder that is closed to this user.
+    let closed = case.private("closed", "no folder");
+    assert!(told(&closed).contains("cannot look for this file"), "{}", told(&closed));
+}

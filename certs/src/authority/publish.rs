@@ -39,9 +39,19 @@ pub enum PublishError {
     /// The state could not be kept.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A file could not be written.
+    /// A file could not be written, before anything was signed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// What is on record already could not be written.
+    #[error(
+        "{source}; directory version {version} is signed and on record, but nobody has it: make room or choose another folder, and run `valise-ca publish --out DIR`, which signs the next"
+    )]
+    NotWritten {
+        /// Its version.
+        version: u64,
+        /// Which file, and why.
+        source: FileError,
+    },
 }
 
 /// A directory and revocation lists made at the same moment.
@@ -100,6 +110,8 @@ impl Publication {
     /// each file is complete and signed on its own, and says itself until when it counts; the roots of trust are the
     /// same in every publication; and nothing in a directory depends on the lists it was published with. A node may
     /// thus learn of a revocation a little before the agency leaves its directory, and never acts on half of anything.
+    /// The lists of a new issuing authority alone wait for the directory that names its key: until that is written,
+    /// brokers keep to the lists they have.
     /// Certificates go first, because without a directory they allow nothing; then the lists, because they only ever
     /// take rights away.
     ///
@@ -145,8 +157,10 @@ impl Authority {
 
     /// Writes what was signed to the folder `out`, and then keeps a copy, with which a next publication is compared.
     pub(super) fn deliver(&self, publication: &Publication, out: &Path) -> Result<Published, PublishError> {
-        let published = publication.write(out)?;
-        publication.write(&self.folder.published())?;
+        let version = publication.directory.version();
+        let not_written = |source| PublishError::NotWritten { version, source };
+        let published = publication.write(out).map_err(not_written)?;
+        publication.write(&self.folder.published()).map_err(not_written)?;
         Ok(published)
     }
 
