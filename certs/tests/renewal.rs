@@ -111,14 +111,14 @@ fn g01_only_the_agency_itself_is_renewed_and_only_while_it_takes_part() {
     }
     let new = Node::new("fra/ncb");
     let others = ken.renewal_with(&new, start, |request| request.agency = fra.id.clone());
-    refused(&mut founded, &others, "is not one of fra/ncb");
+    refused(&mut founded, &others, "is not the signing key of fra/ncb");
     let domain = fra.renewal_with(&new, start, |request| {
         request.trust_domain = "other.example".parse().unwrap();
     });
     refused(&mut founded, &domain, "trust domain other.example");
     refused(&mut founded, &Node::new("tur/border").renewal(&new, start), "is not enrolled");
     // The second node is a copy that somebody else made keys for.
-    refused(&mut founded, &new.renewal(&new, start), "is not one of fra/ncb");
+    refused(&mut founded, &new.renewal(&new, start), "is not the signing key of fra/ncb");
     founded.authority.suspend(&fra.id, start).unwrap();
     refused(&mut founded, &fra.renewal(&new, start), "fra/ncb is SUSPENDED");
     founded.authority.revoke(&member("fra/ncb"), RevocationReason::KeyCompromise, start).unwrap();

@@ -24,7 +24,18 @@ impl Case {
     }
 
     fn open(&self) -> Result<Store, StoreError> {
-        Store::open(&self.temp.path().join("store"), self.key.clone())
+        // sled lets go of its file a moment after its last handle is dropped.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        loop {
+            match Store::open(&self.temp.path().join("store"), self.key.clone()) {
+                Err(StoreError::Engine(error))
+                    if error.to_string().contains("acquire lock") && std::time::Instant::now() < deadline =>
+                {
+                    std::thread::yield_now();
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn queue(&self, seq: u64, parts: &[u8]) -> (Change, Outgoing) {
