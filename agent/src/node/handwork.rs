@@ -143,7 +143,7 @@ fn install_judged(office: &Office, carried: &Carried) -> Result<Installed, Handw
         publication::put_directory(office, directory)?;
     }
     if let Some(candidate) = candidate {
-        candidate.install(office)?;
+        candidate.on_path(office, &office.transport().anchors())?.install(office)?;
     }
     Ok(installed)
 }

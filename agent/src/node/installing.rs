@@ -2,13 +2,14 @@
 //!
 //! Claimed: a certificate is put in place only if every broker would accept it (it chains to our roots, is for this
 //! agency and for a key held here, counts now and is not revoked by the lists held), and never in place of one that
-//! lasts longer; a key signs only once the directory in force lists it; a former sealing key is destroyed only after
+//! counts and was issued later; what is put in place is the leaf and the issuers that lead to a root of ours, nothing
+//! that a messenger adds; a key signs only once the directory in force lists it; a former sealing key is destroyed only after
 //! its grace, and what was received under it stays readable here, kept under `store.key`.
 
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::id::{KeyId, SpiffeId, Timestamp};
-use valise_transport::{CertificateError, Credentials, CredentialsError, Usage};
+use valise_transport::{Anchors, CertificateError, Credentials, CredentialsError, Usage};
 
 use super::office::Office;
 use super::showing::{self, NotShown};
@@ -39,21 +40,36 @@ pub(crate) enum NotInstalled {
     /// No broker would accept it.
     #[error("the certificate that is offered is refused, as every broker would refuse it: {0}")]
     Certificate(#[from] CertificateError),
+    /// Peers would not take it in a handshake.
+    #[error(
+        "the certificate chain that is offered is refused: {certificates} certificates of {bytes} bytes; it may have {CHAIN_MAX} of {CHAIN_BYTES_MAX} bytes"
+    )]
+    TooLong {
+        /// How many certificates.
+        certificates: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
     /// The keys.
     #[error("{0}")]
     Vault(#[from] VaultError),
 }
 
+/// Most certificates of a chain that a broker serves: a leaf, its issuer, and one between that and the root.
+const CHAIN_MAX: usize = 3;
+/// Most bytes of it.
+const CHAIN_BYTES_MAX: usize = 16 * 1024;
+
 /// A certificate that may take the place of the one in use.
 pub(super) struct Candidate {
     pub(super) credentials: Credentials,
-    pem: String,
+    chain: Vec<Bytes>,
     /// Whether it is for the key that follows the one in use.
     next: bool,
 }
 
-/// Finds the key that a chain is for, and whether it is newer than the one in use; `None` where it is not. Whether it
-/// is to be believed is for [`Candidate::verify`].
+/// Finds the key that a chain is for, and whether it is newer than the one in use; `None` where it is not. One that
+/// verifies is newer than one in use that does not. Whether it is to be believed is for [`Candidate::verify`].
 pub(super) fn candidate(office: &Office, chain: &[Bytes]) -> Result<Option<Candidate>, NotInstalled> {
     let pem = enrol::chain_pem(chain);
     let vault = office.vault();
@@ -69,8 +85,12 @@ pub(super) fn candidate(office: &Office, chain: &[Bytes]) -> Result<Option<Candi
             let got = credentials.identity().clone();
             return Err(NotInstalled::Identity { expected: office.identity(), got });
         }
-        let newer = next || credentials.not_after() > held.not_after();
-        return Ok(newer.then_some(Candidate { credentials, pem, next }));
+        let key_of = |of: &Credentials| (of.not_before(), of.not_after());
+        let verifies =
+            |of: &Credentials| of.verify(&office.transport().anchors(), Usage::Client, office.now()).is_ok();
+        let newer =
+            next || key_of(&credentials) > key_of(&held) || (!verifies(&held) && verifies(&credentials));
+        return Ok(newer.then(|| Candidate { credentials, chain: chain.to_vec(), next }));
     }
     Err(NotInstalled::OtherKey)
 }
@@ -81,10 +101,26 @@ impl Candidate {
         Ok(())
     }
 
+    /// The same without the certificates that do not lead from the leaf to a root of `anchors`, by which it verifies.
+    pub(super) fn on_path(mut self, office: &Office, anchors: &Anchors) -> Result<Self, NotInstalled> {
+        let vault = office.vault();
+        let key = if self.next { vault.next().tls.as_ref() } else { Some(vault.tls_key_pem()) };
+        let key = key.ok_or(NotInstalled::OtherKey)?;
+        for index in (1..self.chain.len()).rev() {
+            let others = self.chain.iter().enumerate().filter(|(at, _)| *at != index);
+            let fewer: Vec<Bytes> = others.map(|(_, der)| der.clone()).collect();
+            let credentials = Credentials::from_pem(enrol::chain_pem(&fewer).as_bytes(), key.as_bytes())?;
+            if credentials.verify(anchors, Usage::Client, office.now()).is_ok() {
+                (self.credentials, self.chain) = (credentials, fewer);
+            }
+        }
+        Ok(self)
+    }
+
     /// Puts it in place; connections made from now on show it.
     pub(super) fn install(self, office: &Office) -> Result<(), NotInstalled> {
         let folder = &office.config().folder;
-        let installed = rotation::install_chain(folder, self.pem.as_bytes(), self.next);
+        let installed = rotation::install_chain(folder, enrol::chain_pem(&self.chain).as_bytes(), self.next);
         if self.next {
             reopen_vault(office, &installed)?;
             // Once the chain lies beside the next key, whoever opens the vault finishes the exchange.
@@ -106,9 +142,13 @@ impl Candidate {
 /// [`NotInstalled`].
 pub(super) fn take_chain(office: &Office, chain: &[Bytes]) -> Result<bool, NotInstalled> {
     let _alone = office.publishing();
+    let bytes = chain.iter().map(Bytes::len).sum();
+    if chain.len() > CHAIN_MAX || bytes > CHAIN_BYTES_MAX {
+        return Err(NotInstalled::TooLong { certificates: chain.len(), bytes });
+    }
     let Some(candidate) = candidate(office, chain)? else { return Ok(false) };
     candidate.verify(office)?;
-    candidate.install(office)?;
+    candidate.on_path(office, &office.transport().anchors())?.install(office)?;
     Ok(true)
 }
 

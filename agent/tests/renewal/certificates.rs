@@ -159,14 +159,14 @@ async fn g12_a_certificate_that_is_revoked_already() {
 }
 
 #[tokio::test]
-async fn g12_a_certificate_that_lasts_no_longer_than_the_one_in_use_is_left_alone() {
+async fn g12_a_certificate_from_before_the_one_in_use_is_left_alone_however_long_it_lasts() {
     let mut case = Case::of_life(waning()).await;
     let request = case.spooled(1).await;
     let held = case.file("tls.crt");
-    case.office.exchange.life = Some((ago(DAY), now().plus(DAY)));
-    let shorter = case.office.exchange.certify(&request.request().csr_der);
+    case.office.exchange.life = Some((ago(80 * DAY), now().plus(90 * DAY)));
+    let former = case.office.exchange.certify(&request.request().csr_der);
     case.office.exchange.content.version += 1;
-    case.publish(vec![shorter]);
+    case.publish(vec![former]);
     let newer = async || {
         let version = case.status().await.directory.version;
         or(version == 2, version, version)
@@ -193,5 +193,63 @@ async fn g12_a_list_of_an_issuer_that_is_no_more_need_not_be_offered_for_ever_bu
     };
     until("the refusal of the publication", told).await;
     case.receives().await;
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn g12_a_later_certificate_is_taken_though_it_ends_sooner_and_without_what_was_added_to_its_chain() {
+    let mut case = Case::of_life(waning()).await;
+    let request = case.spooled(1).await;
+    case.office.exchange.life = Some((ago(DAY), now().plus(DAY)));
+    let shorter = case.office.exchange.certify_as(&request.request().csr_der, AGENCY_SERIAL + 1);
+    case.office.exchange.content.version += 1;
+    let foreign = Exchange::named("Nobody's authority").certify(&request.request().csr_der);
+    case.publish(vec![shorter.clone(), Bytes::from(vec![b'x'; 8000]), foreign]);
+    let taken = async || or(der(&case.file("tls.crt")) == shorter, (), ());
+    until("the later certificate", taken).await;
+    assert_eq!(pem::parse_many(case.file("tls.crt")).unwrap().len(), 1, "what was added is shown to peers");
+    case.sessions(2).await;
+    case.receives().await;
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn g12_a_chain_that_peers_would_not_take_for_its_length() {
+    let added = [vec![Bytes::from_static(b"x"); 3], vec![Bytes::from(vec![b'x'; 17 * 1024])]];
+    for added in added {
+        let mut case = Case::of_life(waning()).await;
+        let request = case.spooled(1).await;
+        let held = case.file("tls.crt");
+        let leaf = case.office.exchange.grant(request.request());
+        case.publish([vec![leaf], added].concat());
+        let told = async || {
+            let refused = case.status().await.certificate.refused.map(|no| no.reason).unwrap_or_default();
+            or(refused.contains("it may have 3 of 16384 bytes"), refused.clone(), refused)
+        };
+        until("the refusal", told).await;
+        assert_eq!(case.file("tls.crt"), held);
+        case.node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn g12_in_place_of_a_revoked_certificate_any_that_counts_is_taken() {
+    let mut case = Case::of_life(waning()).await;
+    let request = case.spooled(1).await;
+    let revoking = case.office.exchange.crl_of(2, &[AGENCY_SERIAL]);
+    case.broker.say(SessionFrame::Publication(Publication { directory: Bytes::new(), crls: vec![revoking] }));
+    let in_force = async || {
+        let problem = case.status().await.certificate.problem;
+        or(problem.is_some(), (), ())
+    };
+    until("the list", in_force).await;
+    // Another from before it.
+    case.office.exchange.life = Some((ago(80 * DAY), now().plus(10 * DAY)));
+    let other = case.office.exchange.certify_as(&request.request().csr_der, AGENCY_SERIAL + 1);
+    case.office.exchange.content.version += 1;
+    case.publish(vec![other.clone()]);
+    let taken = async || or(der(&case.file("tls.crt")) == other, (), ());
+    until("the other certificate", taken).await;
+    assert_eq!(case.status().await.certificate.problem, None);
     case.node.stop().await;
 }
