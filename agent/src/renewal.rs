@@ -5,6 +5,9 @@
 //! use. It holds because the request is on stable storage before anybody is shown it, and because a new one is made
 //! only where the old one could not be granted any more: keys it does not bring are to follow, the key that signed it
 //! is no longer in use, it was made by a clock that ran ahead, or it has gone unanswered for weeks.
+//!
+//! What one broker says of it counts for that broker alone: one that says it keeps the request, and does not, keeps no
+//! other from being handed it.
 
 use std::time::Duration;
 
@@ -29,6 +32,10 @@ const STATE_BYTES_MAX: usize = 16 * 1024;
 const UNANSWERED_MAX: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// After this a request that a broker keeps is handed to it again, should it have lost it.
 const SPOOLED_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// After this a request that a broker keeps and that nobody answered is warned of.
+const UNANSWERED_WARNED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Most brokers that are remembered to keep it.
+const BROKERS_MAX: usize = 16;
 /// After this a request that a broker refused is handed to it again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// A request from further ahead than this was made by a clock that has been set back since.
@@ -67,6 +74,8 @@ pub struct Spooled {
 pub struct Refused {
     /// When.
     pub at: Timestamp,
+    /// Which broker.
+    pub broker: SpiffeId,
     /// Why.
     pub reason: String,
 }
@@ -78,7 +87,9 @@ struct State {
     request: Digest,
     /// SHA-256 of the certificate chain held when it was made.
     certificate: Digest,
-    spooled: Option<Spooled>,
+    /// One for each broker, the latest last.
+    #[serde(default)]
+    spools: Vec<Spooled>,
     refused: Option<Refused>,
 }
 
@@ -140,10 +151,16 @@ impl Pending {
         &self.request
     }
 
-    /// Which broker keeps it, if one does.
+    /// Which broker keeps it, if one does: the last that said so.
     #[must_use]
     pub fn spooled(&self) -> Option<&Spooled> {
-        self.state.spooled.as_ref()
+        self.state.spools.last()
+    }
+
+    /// Whether a broker has kept it for so long without an answer that somebody should ask the authority.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.spooled().is_some() && now > self.request.request().created_at.plus(UNANSWERED_WARNED)
     }
 
     /// Why a broker did not take it, if one did not.
@@ -152,12 +169,14 @@ impl Pending {
         self.state.refused.as_ref()
     }
 
-    /// Its bytes, where a broker is to be asked to keep them now. A clock that was set back asks once more.
+    /// Its bytes, where this broker is to be asked to keep them now. A clock that was set back asks once more.
     #[must_use]
-    pub fn to_send(&self, now: Timestamp) -> Option<Bytes> {
+    pub fn to_send(&self, broker: &SpiffeId, now: Timestamp) -> Option<Bytes> {
         let recently = |at: Timestamp, pause| at <= now && now < at.plus(pause);
-        let spooled = self.state.spooled.as_ref().is_some_and(|spooled| recently(spooled.at, SPOOLED_AGAIN));
-        let refused = self.state.refused.as_ref().is_some_and(|refused| recently(refused.at, REFUSED_AGAIN));
+        let by_it = |spooled: &Spooled| spooled.broker == *broker && recently(spooled.at, SPOOLED_AGAIN);
+        let spooled = self.state.spools.iter().any(by_it);
+        let by_it = |refused: &Refused| refused.broker == *broker && recently(refused.at, REFUSED_AGAIN);
+        let refused = self.state.refused.as_ref().is_some_and(by_it);
         (!spooled && !refused).then(|| self.request.encode())
     }
 
@@ -166,7 +185,11 @@ impl Pending {
     /// # Errors
     /// [`FileError`].
     pub fn note_spooled(&mut self, folder: &Folder, spooled: Spooled) -> Result<(), FileError> {
-        (self.state.spooled, self.state.refused) = (Some(spooled), None);
+        self.state.refused = None;
+        let spools = &mut self.state.spools;
+        spools.retain(|other| other.broker != spooled.broker);
+        spools.push(spooled);
+        spools.drain(..spools.len().saturating_sub(BROKERS_MAX));
         self.state.write(folder)
     }
 
@@ -206,7 +229,7 @@ impl Pending {
 impl State {
     fn of(request: &SignedRenewalRequest, folder: &Folder) -> Result<Self, RenewError> {
         let certificate = held_certificate(folder)?;
-        Ok(Self { request: request.digest(), certificate, spooled: None, refused: None })
+        Ok(Self { request: request.digest(), certificate, spools: Vec::new(), refused: None })
     }
 
     fn write(&self, folder: &Folder) -> Result<(), FileError> {
@@ -301,4 +324,55 @@ fn forget(folder: &Folder) -> Result<(), FileError> {
     }
     tracing::info!("the renewal request is answered");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    /// A request of a folder that holds a certificate.
+    fn pending() -> (tempfile::TempDir, Folder, Pending) {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::new(temp.path().join("node"));
+        let vault = Vault::create(&folder).unwrap();
+        folder::replace(&folder.certificates(), b"a chain").unwrap();
+        let (agency, trust_domain) = (fixture::agency("fra/ncb"), "exchange.example".parse().unwrap());
+        let identity = SpiffeId::agency(trust_domain, agency.clone());
+        let request = RenewalRequest {
+            trust_domain: "exchange.example".parse().unwrap(),
+            agency,
+            csr_der: enrol::certificate_request(vault.tls_key_pem(), &identity).unwrap(),
+            signing_key: vault.signing_key().verifying_key(),
+            sealing_key: vault.sealing_keys().first().unwrap().public().clone(),
+            created_at: fixture::now(),
+        };
+        let request = request.sign(vault.signing_key(), vault.signing_key());
+        let state = State::of(&request, &folder).unwrap();
+        folder::replace(&folder.renewal(), request.to_pem().as_bytes()).unwrap();
+        (temp, folder, Pending { request, state })
+    }
+
+    fn broker(name: &str) -> SpiffeId {
+        SpiffeId::broker("exchange.example".parse().unwrap(), name.parse().unwrap())
+    }
+
+    #[test]
+    fn g12_what_one_broker_says_keeps_no_other_from_being_handed_the_request_and_silence_is_warned_of() {
+        let (_temp, folder, mut pending) = pending();
+        let (lying, honest, at) = (broker("b1"), broker("b2"), fixture::now());
+        assert!(pending.to_send(&lying, at).is_some() && !pending.is_overdue(at.plus(UNANSWERED_WARNED * 2)));
+        pending.note_spooled(&folder, Spooled { at, broker: lying.clone() }).unwrap();
+        let mut pending = Pending::read(&folder).unwrap().unwrap();
+        assert!(pending.to_send(&lying, at).is_none() && pending.to_send(&honest, at).is_some());
+        let reason = "full".to_owned();
+        pending.note_refused(&folder, Refused { at, broker: lying.clone(), reason }).unwrap();
+        assert!(pending.to_send(&honest, at).is_some());
+        pending.note_spooled(&folder, Spooled { at, broker: honest.clone() }).unwrap();
+        assert_eq!(pending.spooled().map(|spooled| &spooled.broker), Some(&honest));
+        assert!([&lying, &honest].iter().all(|broker| pending.to_send(broker, at).is_none()));
+        let week = pending.request().request().created_at.plus(UNANSWERED_WARNED);
+        assert!(!pending.is_overdue(week) && pending.is_overdue(week.plus(Duration::from_secs(1))));
+        assert!(pending.to_send(&lying, at.plus(SPOOLED_AGAIN)).is_some());
+    }
 }

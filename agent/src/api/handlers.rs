@@ -209,7 +209,7 @@ pub(super) async fn status(State(desk): State<Desk>) -> Answer<NodeStatus> {
             connection: views::connection_facts(link),
             directory: views::directory_facts(office, now),
             certificate: standing::certificate(office, now),
-            renewal: pending.as_ref().map(standing::renewal_facts),
+            renewal: pending.as_ref().map(|pending| standing::renewal_facts(pending, now)),
             runs_out: standing::runs_out(office, now),
             clock: office.skew().as_ref().map(standing::clock),
             outbox,

@@ -11,6 +11,7 @@ use super::standing;
 use super::types::{InstalledFacts, KeyFacts, RenewalAnswer, RotateRequest};
 use crate::carried::Carried;
 use crate::folder;
+use crate::node::office::Office;
 use crate::node::{Desk, LinkState, handwork};
 
 /// `GET /v1/keys`: every key that is held.
@@ -20,8 +21,8 @@ pub(super) async fn keys(State(desk): State<Desk>) -> Answer<Vec<KeyFacts>> {
 
 /// `POST /v1/renew`: the renewal request that waits, made now where there is none.
 pub(super) async fn renew(State(desk): State<Desk>) -> Answer<RenewalAnswer> {
-    let pending = apart(&desk, |office| Ok(handwork::renew(office)?)).await?;
-    Ok(Json(standing::renewal_answer(&pending)))
+    let answer = |office: &Office| Ok(standing::renewal_answer(&handwork::renew(office)?, office.now()));
+    Ok(Json(apart(&desk, answer).await?))
 }
 
 /// `POST /v1/keys/rotate`: makes keys to follow those in use, and a renewal request that brings them.
@@ -30,8 +31,10 @@ pub(super) async fn rotate(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<RenewalAnswer> {
     let request: RotateRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
-    let pending = apart(&desk, move |office| Ok(handwork::rotate(office, request.which())?)).await?;
-    Ok(Json(standing::renewal_answer(&pending)))
+    let answer = move |office: &Office| {
+        Ok(standing::renewal_answer(&handwork::rotate(office, request.which())?, office.now()))
+    };
+    Ok(Json(apart(&desk, answer).await?))
 }
 
 /// `POST /v1/install`: installs what lies in the data folder's `incoming`, where the command has put it.

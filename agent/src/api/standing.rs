@@ -79,6 +79,8 @@ pub struct RenewalFacts {
     pub spooled_at: Option<Timestamp>,
     /// Why a broker did not take it, if one did not.
     pub refused: Option<RefusedFacts>,
+    /// What to do, where a broker has kept it for more than a week and nobody has answered.
+    pub unanswered: Option<String>,
 }
 
 /// The answer to a renewal by hand.
@@ -218,9 +220,11 @@ pub(super) fn runs_out(office: &Office, now: Timestamp) -> Vec<RunsOut> {
     freshness::of(office, now).into_iter().map(facts).collect()
 }
 
+const UNANSWERED_ADVICE: &str = "a broker says that it keeps this request, and for more than 7 days nobody has answered: ask the authority whether it has it, and carry it there otherwise (valise-agent renew --out FILE, then valise-agent install DIR)";
+
 /// What is told of a request.
 #[must_use]
-pub fn renewal_facts(pending: &Pending) -> RenewalFacts {
+pub fn renewal_facts(pending: &Pending, now: Timestamp) -> RenewalFacts {
     let request = pending.request().request();
     let refused = pending.refused().map(|no| RefusedFacts { at: no.at, reason: no.reason.clone() });
     RenewalFacts {
@@ -231,13 +235,14 @@ pub fn renewal_facts(pending: &Pending) -> RenewalFacts {
         spooled_by: pending.spooled().map(|spooled| spooled.broker.to_string()),
         spooled_at: pending.spooled().map(|spooled| spooled.at),
         refused,
+        unanswered: pending.is_overdue(now).then(|| UNANSWERED_ADVICE.to_owned()),
     }
 }
 
 /// A request and its text.
 #[must_use]
-pub fn renewal_answer(pending: &Pending) -> RenewalAnswer {
-    RenewalAnswer { renewal: renewal_facts(pending), pem: pending.request().to_pem() }
+pub fn renewal_answer(pending: &Pending, now: Timestamp) -> RenewalAnswer {
+    RenewalAnswer { renewal: renewal_facts(pending, now), pem: pending.request().to_pem() }
 }
 
 /// What is told of an installation.

@@ -48,7 +48,7 @@ pub(super) fn rotate(common: &Common, which: RotateRequest) -> Outcome {
     let answer = ask_or_do(
         common,
         |node| async move { node.rotate(which).await },
-        |office| Ok(standing::renewal_answer(&handwork::rotate(office, which.which())?)),
+        |office| Ok(standing::renewal_answer(&handwork::rotate(office, which.which())?, office.now())),
     )?;
     if common.json {
         return render::json(&answer);
@@ -62,7 +62,7 @@ pub(super) fn renew(common: &Common, out: Option<&Path>) -> Outcome {
     let answer = ask_or_do(
         common,
         |node| async move { node.renew().await },
-        |office| Ok(standing::renewal_answer(&handwork::renew(office)?)),
+        |office| Ok(standing::renewal_answer(&handwork::renew(office)?, office.now())),
     )?;
     if let Some(out) = out {
         folder::replace(out, answer.pem.as_bytes())?;

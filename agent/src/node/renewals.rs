@@ -51,7 +51,7 @@ impl Call {
     async fn send_request(&self, connection: &Connection) -> Result<bool, LinkError> {
         let pending = self.apart(|office| Pending::read(&office.config().folder)).await?;
         let Some(pending) = pending? else { return Ok(false) };
-        let Some(bytes) = pending.to_send(self.office.now()) else { return Ok(true) };
+        let Some(bytes) = pending.to_send(connection.peer(), self.office.now()) else { return Ok(true) };
         match ask(connection, Query::Renewal(bytes)).await? {
             Answer::Spooled(digest) if digest == pending.request().digest() => {
                 tracing::info!(broker = %connection.peer(), "the broker keeps the renewal request for the authority");
@@ -64,8 +64,9 @@ impl Call {
             }
             Answer::Refusal(refusal) => {
                 tracing::warn!(%refusal, "the broker does not take the renewal request");
+                let broker = connection.peer().clone();
                 self.note(pending, move |pending, office| {
-                    let refused = Refused { at: office.now(), reason: refusal.to_string() };
+                    let refused = Refused { at: office.now(), broker, reason: refusal.to_string() };
                     pending.note_refused(&office.config().folder, refused)
                 })
                 .await?;

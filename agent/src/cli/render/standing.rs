@@ -28,7 +28,8 @@ pub(super) fn of_node(status: &NodeStatus) -> Facts {
         )
         .maybe("", certificate.problem.as_ref().map(|why| format!("NOT ACCEPTED BY ANY BROKER: {why}")))
         .maybe("", certificate.refused.as_ref().map(|no| format!("refused at {}: {}", no.at, no.reason)))
-        .maybe("Renewal", status.renewal.as_ref().map(renewal_line));
+        .maybe("Renewal", status.renewal.as_ref().map(renewal_line))
+        .maybe("What to do", status.renewal.as_ref().and_then(|renewal| renewal.unanswered.as_ref()));
     for document in status.runs_out.iter().filter(|document| document.advice.is_some()) {
         let (name, file, urgency) = (&document.name, &document.file, &document.urgency);
         let advice = or_dash(document.advice.as_ref());
