@@ -257,13 +257,15 @@ fn is_too_deep(folder: &Path) -> bool {
     folder.components().count() > DEPTH_MAX
 }
 
-/// Whether a new file would lie below a folder.
-fn lies_within(file: &Path, dir: &Path) -> bool {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(parent), fs::canonicalize(dir)) {
-        (Ok(parent), Ok(dir)) => parent.starts_with(dir),
+/// Whether a new file would lie below a folder, with those folders between that are to be made.
+pub(crate) fn lies_within(file: &Path, dir: &Path) -> bool {
+    let here =
+        |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
+    let nearest = file.ancestors().skip(1).find_map(|folder| fs::canonicalize(here(folder)).ok());
+    match (nearest, fs::canonicalize(dir)) {
+        (Some(nearest), Ok(dir)) => nearest.starts_with(dir),
         // A folder that is not there holds nothing; writing will tell.
-        (Err(_), _) | (_, Err(_)) => false,
+        (None, _) | (_, Err(_)) => false,
     }
 }
 

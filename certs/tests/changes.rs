@@ -195,3 +195,16 @@ fn g01_an_emergency_that_could_not_be_carried_out_leaves_no_half_of_it() {
     founded.authority.revoke(&member("fra/ncb"), RevocationReason::KeyCompromise, now).unwrap();
     assert!(founded.authority.emergency(&id, alarm, &founded.temp.path().join("out"), now).is_err());
 }
+
+#[test]
+fn a_brokers_unencrypted_keys_never_lie_in_the_authoritys_folder() {
+    let case = Case::new();
+    for out in ["", "b1", "kits/of/b1"] {
+        let out = case.dir.join(out);
+        let out = out.to_str().unwrap();
+        let issue = ["broker", "issue", "b1", "--endpoint", "b:1", "--out", out];
+        case.refused(&issue, 1, "lies in the authority's own folder");
+    }
+    assert!(!case.dir.join("kits").exists() && !case.dir.join("b1").exists());
+    case.done(&["broker", "issue", "b1", "--endpoint", "b:1", "--out", &case.path("kits/of/b1")]);
+}

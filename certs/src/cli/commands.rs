@@ -11,6 +11,7 @@ use valise_proto::id::{BrokerName, Role};
 use super::enrol::PEM_BYTES_MAX;
 use super::{Common, Ended, Outcome, ValidityArgs, now, render};
 use crate::authority::{Authority, TLS_KEY_FILE, Validity};
+use crate::backup;
 use crate::files::{self, PLAIN_FILE};
 
 /// Where a broker's kit goes and how long it counts.
@@ -29,6 +30,12 @@ pub(super) fn issue_broker(
     let Kit { out, replace, validity } = *kit;
     common.register()?;
     let key = out.join(TLS_KEY_FILE);
+    if backup::lies_within(&key, common.dir()?) {
+        return Err(Ended::Failed(anyhow::anyhow!(
+            "{} lies in the authority's own folder, whose backups would hold the broker's keys unencrypted; name a place outside",
+            out.display()
+        )));
+    }
     if key.exists() && !replace {
         return Err(Ended::Failed(anyhow::anyhow!(
             "{} holds a broker's key already; name another folder, or give --replace to put the new keys in its place",
