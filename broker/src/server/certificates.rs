@@ -168,25 +168,35 @@ impl Certificates {
         self.newest.len()
     }
 
-    /// Whether what is published here, and was not in `before`, answers a renewal request: a certificate of its key, not
-    /// much older than it, and a directory that lists the other keys it brings. Plain renewals keep the key, so the
-    /// certificate of before bears it too.
-    pub(super) fn grants(&self, request: &RenewalRequest, before: &Self, directory: &Directory) -> bool {
-        let (signing, sealing) = (request.signing_key.key_id(), request.sealing_key.key_id());
-        let listed = directory.agency(&request.agency).is_some_and(|entry| {
-            entry.signing_keys.iter().any(|key| key.key_id == signing)
-                && entry.sealing_keys.iter().any(|key| key.key_id == sealing)
-        });
-        if !listed {
+    /// Whether what is published here and in `directory` answers a renewal request: a certificate of its key, not much
+    /// older than it, and the other keys it brings listed. Plain renewals keep the keys, so what was in force `before`
+    /// bears them too, and nothing of it is news.
+    pub(super) fn grants(
+        &self,
+        request: &RenewalRequest,
+        directory: &Directory,
+        before: (&Self, &Directory),
+    ) -> bool {
+        if !lists_keys_of(directory, request) {
             return false;
         }
+        let (before, listed_before) = (before.0, lists_keys_of(before.1, request));
         let Some(published) = self.newest.get(&request.agency) else { return false };
         let known = before.newest.get(&request.agency).is_some_and(|held| held.digest == published.digest);
         let Ok((_, asked)) = X509CertificationRequest::from_der(&request.csr_der) else { return false };
         let asked = asked.certification_request_info.subject_pki.raw;
-        let slack = if known { Duration::ZERO } else { BACKDATED_MAX };
+        let slack = if known && listed_before { Duration::ZERO } else { BACKDATED_MAX };
         *asked == *published.public_key && published.not_before.plus(slack) > request.created_at
     }
+}
+
+/// Whether the signing and the sealing key that a request brings are the agency's by this directory.
+fn lists_keys_of(directory: &Directory, request: &RenewalRequest) -> bool {
+    let (signing, sealing) = (request.signing_key.key_id(), request.sealing_key.key_id());
+    directory.agency(&request.agency).is_some_and(|entry| {
+        entry.signing_keys.iter().any(|key| key.key_id == signing)
+            && entry.sealing_keys.iter().any(|key| key.key_id == sealing)
+    })
 }
 
 /// Whose leaf it is, and the chain by which the nodes accept it.

@@ -236,7 +236,9 @@ impl Broker {
             spool.create().map_err(system("the spool of renewal requests cannot be made"))?;
             // Of requests from before the last stop only those that are older than what is published are surely granted.
             let certificates = &files.certificates;
-            spool.settle(|request| certificates.grants(request, certificates, &files.directory));
+            spool.settle(|request| {
+                certificates.grants(request, &files.directory, (certificates, &files.directory))
+            });
             Ok::<_, StartError>((files, store, spool))
         });
         let interrupted =

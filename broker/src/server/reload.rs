@@ -131,7 +131,8 @@ fn read(shared: &Shared, now: Timestamp) -> (Newer, Vec<FileProblem>) {
     let directory = newer.directory.as_ref().unwrap_or(&policy.directory);
     let certificates = newer.certificates.as_ref().unwrap_or(&in_force.certificates);
     if newer.directory.is_some() || newer.certificates.is_some() {
-        shared.spool.settle(|request| certificates.grants(request, &in_force.certificates, directory));
+        let before = (&*in_force.certificates, &*policy.directory);
+        shared.spool.settle(|request| certificates.grants(request, directory, before));
     }
     (newer, problems)
 }

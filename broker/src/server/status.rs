@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -195,12 +195,23 @@ pub(super) fn listen(path: &Path) -> Result<Listener, SocketError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(error)),
     }
-    // From its first moment nobody else may connect. Whatever another thread makes meanwhile is private too.
-    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(mask);
+    let bound = bind_private(path);
     let listener = bound.map_err(refused)?;
     Ok(Listener { listener, path: path.to_owned() })
+}
+
+/// Binds so that nobody else can connect, not even for a moment. The mask is that of the whole process: folders that other
+/// threads make meanwhile must stay their owner's to enter, and two sockets are bound one after the other, lest one
+/// restore the other's mask.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    static MASK: Mutex<()> = Mutex::new(());
+    let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let bound = bound?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(bound)
 }
 
 impl Drop for Listener {

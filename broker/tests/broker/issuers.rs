@@ -169,3 +169,22 @@ async fn g12_the_list_of_a_former_issuer_stays_in_force_until_it_runs_out_and_ho
     assert_eq!(numbers(&broker).await, ["7"]);
     broker.stop().await;
 }
+
+/// Every list in the file is the authority's own; only how often it stands there is not.
+#[tokio::test]
+async fn g12_lists_that_are_repeated_take_no_room_from_one_that_is_held() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
+    let former = issuing(&office.exchange.authority, "Exchange Issuing CA");
+    office.name_issuers(&[&former]);
+    office.publish_crls(&[office.exchange.crl(1, &[]), crl(&former, 2, &[], 2100)]);
+    let broker = office.start().await;
+    let repeated = vec![office.exchange.crl(5, &[]); 16];
+    office.publish_crls(&repeated);
+    broker.reload().await.unwrap();
+    let lists = broker.status().await.unwrap().revocation_lists;
+    let mut numbers: Vec<_> = lists.into_iter().map(|list| list.number).collect();
+    numbers.sort();
+    assert_eq!(numbers, ["2", "5"], "the list of the other issuer was pushed out");
+    broker.stop().await;
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use valise_broker::server::{Broker, Spool};
 use valise_proto::crypto::SigningKey;
+use valise_proto::directory::KeyEntry;
 use valise_proto::id::Timestamp;
 use valise_proto::refusal::RefusalCode;
 use valise_proto::renewal::{RENEWAL_BYTES_MAX, RenewalRequest, SignedRenewalRequest};
@@ -297,5 +298,34 @@ async fn what_was_granted_while_the_broker_stood_still_is_done_with_at_its_start
     let broker = office.start().await;
     assert!(!spooled(&office, "fra/ncb").exists() && spooled(&office, "ken/ncb").exists());
     until(&broker, "one request", |status| status.spool.waiting == 1).await;
+    broker.stop().await;
+}
+
+/// A certificate of the TLS key may be the answer to an earlier request; the keys it brings are not listed yet.
+#[tokio::test]
+async fn a_request_for_other_keys_waits_until_the_directory_lists_them() {
+    let mut office = Office::of_three();
+    office.config.reload_interval = DAY;
+    let broker = office.start().await;
+    let france = office.connect(&broker, "fra/ncb").await;
+    let (mut wanted, key) = request(&office.exchange, "fra/ncb");
+    let next = SigningKey::generate(&mut rng());
+    wanted.signing_key = next.verifying_key();
+    let wanted = wanted.sign(&office.exchange.members[&agency("fra/ncb")].signing, &next);
+    send(&france, &wanted).await;
+    let issued = office.exchange.issue_for(&office.exchange.identity("fra/ncb"), 502, key, now());
+    publish(&office, &broker, &[&issued]).await;
+    assert_eq!(broker.status().await.unwrap().spool.waiting, 1, "its signing key is not listed");
+    let entry = office.exchange.content.agencies.get_mut(&agency("fra/ncb")).unwrap();
+    let listed = KeyEntry {
+        key_id: next.verifying_key().key_id(),
+        key: next.verifying_key(),
+        ..entry.signing_keys[0].clone()
+    };
+    entry.signing_keys.push(listed);
+    office.exchange.content.version += 1;
+    office.publish();
+    broker.reload().await.unwrap();
+    assert_eq!(broker.status().await.unwrap().spool.waiting, 0, "it is granted now");
     broker.stop().await;
 }
