@@ -1,0 +1,91 @@
+//! Asking about notices.
+
+use bytes::Bytes;
+use valise_proto::id::NoticeId;
+
+use super::{ClientError, LocalClient};
+use crate::api::types::{InboxEntry, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReadRequest};
+use crate::compose::preview::Preview;
+
+/// How long [`LocalClient::notice_status_after`] waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the broker answered.
+    Accepted,
+    /// Until every recipient answered, or the matter ended otherwise.
+    Delivered,
+}
+
+impl Wait {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
+impl LocalClient {
+    /// Who would be able to read what of the notice in `json`. Nothing is stored.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn preview(&self, json: Bytes) -> Result<Preview, ClientError> {
+        self.post("/v1/preview", json).await
+    }
+
+    /// Seals, signs and queues the notice in `json`; it is on stable storage when this returns.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send(&self, json: Bytes) -> Result<Queued, ClientError> {
+        self.post("/v1/notices", json).await
+    }
+
+    /// Received notices, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn inbox(&self, limit: usize) -> Result<Vec<InboxEntry>, ClientError> {
+        self.get(&format!("/v1/inbox?limit={limit}")).await
+    }
+
+    /// What the header of a notice tells, and its receipts. No content.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notice(&self, id: &NoticeId) -> Result<NoticeFacts, ClientError> {
+        self.get(&format!("/v1/notices/{id}")).await
+    }
+
+    /// Opens a received notice for `officer`; its originator is told, the first time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read(&self, id: &NoticeId, officer: &str) -> Result<OpenedNotice, ClientError> {
+        let request = serde_json::to_vec(&ReadRequest { officer: officer.to_owned() });
+        let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
+        self.post(&format!("/v1/notices/{id}/read"), request.into()).await
+    }
+
+    /// What became of a notice sent from here.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notice_status(&self, id: &NoticeId) -> Result<NoticeStatus, ClientError> {
+        self.get(&format!("/v1/status/{id}")).await
+    }
+
+    /// The same, not before what `wait` says has happened or `timeout_seconds` have passed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notice_status_after(
+        &self,
+        id: &NoticeId,
+        wait: Wait,
+        timeout_seconds: u64,
+    ) -> Result<NoticeStatus, ClientError> {
+        self.get(&format!("/v1/status/{id}?wait={}&timeout={timeout_seconds}", wait.as_str())).await
+    }
+}

@@ -1,0 +1,50 @@
+//! Looking at a notice before it is sent, and sending it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+
+use super::{Answer, apart, body_of};
+use crate::api::types::Queued;
+use crate::compose::preview::Preview;
+use crate::compose::{Draft, Signed};
+use crate::node::Desk;
+
+/// `POST /v1/preview`: who would be able to read what. Nothing is stored.
+pub(in crate::api) async fn preview(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Preview> {
+    let json = body_of(body)?;
+    let preview = apart(&desk, move |office| {
+        let now = office.now();
+        Ok(Preview::of(&Draft::read(json, office, now)?.address(office, now)?, now))
+    });
+    Ok(Json(preview.await?))
+}
+
+/// `POST /v1/notices`: seals, signs and queues a notice.
+pub(in crate::api) async fn send(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Queued> {
+    let json = body_of(body)?;
+    let signed: Signed = apart(&desk, move |office| {
+        let now = office.now();
+        Ok(Draft::read(json, office, now)?.address(office, now)?.seal(office, now)?.sign(office)?)
+    })
+    .await?;
+    let header = signed.envelope().header();
+    let queued = Queued {
+        notice_id: header.notice_id,
+        recipients: header.recipients.clone(),
+        label: header.label.to_string(),
+        precedence: header.precedence,
+        expires_at: header.expires_at,
+        respond_by: header.respond_by,
+    };
+    desk.send(signed.into_outgoing()).await?;
+    tracing::info!(notice = %queued.notice_id, "queued");
+    Ok(Json(queued))
+}

@@ -1,0 +1,65 @@
+//! What each path of the local API does, by matter.
+
+pub(super) mod compose;
+pub(super) mod inbox;
+pub(super) mod node;
+pub(super) mod notices;
+pub(super) mod sent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use valise_proto::id::NoticeId;
+use valise_proto::receipt::OFFICER_BYTES_MAX;
+use zeroize::Zeroizing;
+
+use super::error::ApiError;
+use crate::node::Desk;
+use crate::node::office::Office;
+
+/// Most entries of a list.
+const LIST_MAX: usize = 1000;
+/// Entries of a list unless asked otherwise.
+const LIST_DEFAULT: usize = 100;
+/// Longest wait a caller may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+pub(in crate::api) type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Reading the store and using keys take CPU and disk; they are not for the tasks that do I/O.
+pub(in crate::api) async fn apart<T: Send + 'static>(
+    desk: &Desk,
+    work: impl FnOnce(&Office) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let office = Arc::clone(desk.office());
+    tokio::task::spawn_blocking(move || work(&office)).await.map_err(ApiError::internal)?
+}
+
+pub(in crate::api) fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    match body {
+        Ok(bytes) => Ok(Zeroizing::new(bytes.to_vec())),
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("the request has more than the {} bytes allowed", super::BODY_BYTES_MAX);
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", message))
+        }
+        Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+    }
+}
+
+pub(in crate::api) fn id_of(text: &str) -> Result<NoticeId, ApiError> {
+    text.parse().map_err(ApiError::bad_request)
+}
+
+pub(in crate::api) fn officer_of(name: String) -> Result<String, ApiError> {
+    let name = name.trim().to_owned();
+    if name.is_empty() || name.len() > OFFICER_BYTES_MAX || name.chars().any(char::is_control) {
+        let message =
+            format!("officer: name the officer who reads, in 1 to {OFFICER_BYTES_MAX} bytes of plain text");
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(name)
+}

@@ -1,0 +1,58 @@
+//! How the node is, and who takes part.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::{Answer, apart};
+use crate::api::error::ApiError;
+use crate::api::types::{AsideFacts, DirectoryView, NodeStatus, SentFacts};
+use crate::api::{standing, views};
+use crate::node::Desk;
+use crate::node::office::Office;
+use crate::renewal::Pending;
+
+/// Entries of the short lists in the node's status.
+const STATUS_LIST_MAX: usize = 10;
+
+/// `GET /v1/status`: how the node is.
+pub(in crate::api) async fn status(State(desk): State<Desk>) -> Answer<NodeStatus> {
+    let (link, outbox) = (desk.link(), desk.outbox_len());
+    let status = apart(&desk, move |office| {
+        let now = office.now();
+        let asides = office.store().asides(STATUS_LIST_MAX)?;
+        // One that cannot be read is told of in the log, and made anew.
+        let pending = Pending::read(&office.config().folder).ok().flatten();
+        Ok(NodeStatus {
+            agency: office.agency().clone(),
+            trust_domain: office.trust().trust_domain.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            excluded: standing::exclusion(&link, office),
+            connection: views::connection_facts(link),
+            directory: views::directory_facts(office, now),
+            certificate: standing::certificate(office, now),
+            renewal: pending.as_ref().map(|pending| standing::renewal_facts(pending, now)),
+            runs_out: standing::runs_out(office, now),
+            clock: office.skew().as_ref().map(standing::clock),
+            outbox,
+            sent: newest_sent(office)?,
+            set_aside: asides
+                .into_iter()
+                .map(|aside| AsideFacts { at: aside.at, reason: aside.reason })
+                .collect(),
+        })
+    });
+    Ok(Json(status.await?))
+}
+
+fn newest_sent(office: &Office) -> Result<Vec<SentFacts>, ApiError> {
+    let mut newest = Vec::new();
+    for record in office.store().sent_records(STATUS_LIST_MAX)? {
+        newest.extend(office.store().sent(&record.notice_id)?.as_ref().map(views::sent_facts));
+    }
+    Ok(newest)
+}
+
+/// `GET /v1/directory`: who takes part.
+pub(in crate::api) async fn directory(State(desk): State<Desk>) -> Json<DirectoryView> {
+    Json(views::directory_view(&desk.office().directory()))
+}

@@ -1,0 +1,82 @@
+//! One notice: what its header tells, and opening it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use valise_proto::envelope::OpenedPortion;
+use valise_proto::id::NoticeId;
+
+use super::{Answer, apart, body_of, id_of, officer_of};
+use crate::api::error::ApiError;
+use crate::api::types::{Direction, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
+use crate::api::views;
+use crate::compose::content;
+use crate::core::Reading;
+use crate::node::Desk;
+use crate::node::office::{Office, Statement};
+use crate::node::showing::{self, NotShown};
+
+/// `GET /v1/notices/{id}`: what the header of a notice tells, and its receipts. No content.
+pub(in crate::api) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<NoticeFacts> {
+    let id = id_of(&id)?;
+    Ok(Json(apart(&desk, move |office| facts_of(office, &id)).await?))
+}
+
+pub(in crate::api) fn facts_of(office: &Office, id: &NoticeId) -> Result<NoticeFacts, ApiError> {
+    let store = office.store();
+    let received = store.received(id)?;
+    let known = received.is_some() || store.sent_record(id)?.is_some();
+    let envelope = if known { store.envelope(id)? } else { None };
+    let envelope = envelope.ok_or_else(|| ApiError::unknown_notice(id))?;
+    let direction = if received.is_some() { Direction::Received } else { Direction::Sent };
+    let read = received.and_then(|inbox| inbox.read);
+    Ok(views::notice_facts(&envelope, direction, &store.receipts(id)?, read.as_ref()))
+}
+
+/// `POST /v1/notices/{id}/read`: shows a received notice to an officer and tells its originator, the first time.
+pub(in crate::api) async fn read(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<OpenedNotice> {
+    let id = id_of(&id)?;
+    let request: ReadRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
+    let officer = officer_of(request.officer)?;
+    let (opened, reading) = apart(&desk, move |office| open(office, id, officer)).await?;
+    // Persist before you speak: nobody is shown anything before it is on record who was.
+    desk.record_reading(reading).await?;
+    let notice = apart(&desk, move |office| facts_of(office, &id)).await?;
+    Ok(Json(OpenedNotice { notice, opened }))
+}
+
+fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFacts>, Reading), ApiError> {
+    let now = office.now();
+    let (verified, opened) = match showing::open(office, &id) {
+        Err(NotShown::Unknown(id)) if office.store().sent_record(&id)?.is_some() => {
+            return Err(ApiError::was_sent(&id));
+        }
+        opened => opened?,
+    };
+    let portions = opened.iter().map(|portion| portion.index).collect();
+    let opened = opened.iter().map(opened_facts).collect::<Result<_, _>>()?;
+    let envelope = verified.envelope();
+    let statement = Statement::Read { officer: officer.clone(), portions };
+    let receipt = office.receipt(statement, envelope, now);
+    let reply = office.receipt_envelope(envelope.header(), &receipt, &office.directory(), now);
+    let reply = match reply {
+        Ok(outgoing) => Some(Box::new(outgoing)),
+        Err(error) => {
+            tracing::warn!(notice = %id, %error, "a receipt cannot be sent");
+            None
+        }
+    };
+    Ok((opened, Reading { notice_id: id, officer, at: now, receipt, reply }))
+}
+
+fn opened_facts(portion: &OpenedPortion) -> Result<OpenedFacts, ApiError> {
+    let content = content::decode(portion)
+        .map_err(|error| ApiError::new(StatusCode::CONFLICT, "CANNOT_READ", error))?;
+    Ok(OpenedFacts { index: portion.index.get(), label: portion.label.to_string(), content })
+}

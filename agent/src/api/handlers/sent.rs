@@ -1,0 +1,66 @@
+//! What became of a notice sent from here.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+use super::{Answer, WAIT_MAX, apart, id_of};
+use crate::api::error::ApiError;
+use crate::api::types::NoticeStatus;
+use crate::api::views::{self, SentState};
+use crate::node::Desk;
+use crate::store::Sent;
+
+/// What a caller may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum WaitFor {
+    /// The broker's answer.
+    Accepted,
+    /// The broker's answer, and DELIVERED, or whatever else ends the matter, of every recipient.
+    Delivered,
+}
+
+/// What may be asked of a notice's status.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct StatusQuery {
+    wait: Option<WaitFor>,
+    timeout: Option<u64>,
+}
+
+/// `GET /v1/status/{id}`: what became of a notice sent from here; with `wait`, not before that has happened or
+/// `timeout` seconds have passed.
+pub(in crate::api) async fn notice_status(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    Query(query): Query<StatusQuery>,
+) -> Answer<NoticeStatus> {
+    let id = id_of(&id)?;
+    if let Some(wait) = query.wait {
+        let timeout = Duration::from_secs(query.timeout.unwrap_or(30)).min(WAIT_MAX);
+        desk.wait_until(timeout, |store| {
+            Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait, &sent)))
+        })
+        .await?;
+    }
+    let sent = apart(&desk, move |office| match office.store().sent(&id)? {
+        Some(sent) => Ok(sent),
+        None if office.store().received(&id)?.is_some() => Err(ApiError::was_received(&id)),
+        None => Err(ApiError::unknown_notice(&id)),
+    });
+    Ok(Json(views::notice_status(&sent.await?)))
+}
+
+fn met(wait: WaitFor, sent: &Sent) -> bool {
+    match (SentState::of(sent), wait) {
+        (SentState::Queued, _) => false,
+        (SentState::Refused | SentState::Lapsed, _) | (SentState::Accepted, WaitFor::Accepted) => true,
+        (SentState::Accepted, WaitFor::Delivered) => {
+            let status = views::notice_status(sent);
+            status.recipients.iter().all(|recipient| recipient.state != "PENDING")
+        }
+    }
+}

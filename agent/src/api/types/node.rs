@@ -1,0 +1,144 @@
+//! What is said of the node, and of the exchange.
+
+use serde::{Deserialize, Serialize};
+use valise_proto::envelope::{NoticeKind, Precedence};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp, TrustDomain};
+
+use super::{CertificateFacts, ClockFacts, ExclusionFacts, RefusedFacts, RenewalFacts, RunsOut};
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Who it is.
+    pub agency: AgencyId,
+    /// Of which exchange.
+    pub trust_domain: TrustDomain,
+    /// Its software.
+    pub version: String,
+    /// Its connection.
+    pub connection: ConnectionFacts,
+    /// That the authority has taken it out, or its certificate, if it has.
+    #[serde(default)]
+    pub excluded: Option<ExclusionFacts>,
+    /// The directory in force.
+    pub directory: DirectoryFacts,
+    /// The certificate in use.
+    pub certificate: CertificateFacts,
+    /// The renewal request that waits for its answer, if one does.
+    #[serde(default)]
+    pub renewal: Option<RenewalFacts>,
+    /// How near its end each thing is that the node goes by.
+    #[serde(default)]
+    pub runs_out: Vec<RunsOut>,
+    /// This node's clock and a broker's, when they last met.
+    #[serde(default)]
+    pub clock: Option<ClockFacts>,
+    /// Envelopes, receipts included, that no broker has accepted yet.
+    pub outbox: usize,
+    /// The newest notices sent from here.
+    pub sent: Vec<SentFacts>,
+    /// What was set aside lately: deliveries that were not shown, and why.
+    pub set_aside: Vec<AsideFacts>,
+}
+
+/// A notice sent from here, in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentFacts {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// The banner of the whole.
+    pub label: String,
+    /// When it was sealed.
+    pub created_at: Timestamp,
+    /// QUEUED, ACCEPTED, REFUSED or LAPSED.
+    pub state: String,
+}
+
+/// Something that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideFacts {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// The connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionFacts {
+    /// Whether there is one.
+    pub connected: bool,
+    /// With which broker.
+    pub broker: Option<String>,
+    /// At which endpoint.
+    pub endpoint: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
+/// The directory in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryFacts {
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// Why it is not to be acted upon, if it is not.
+    pub stale: Option<String>,
+    /// Why the last publication that was offered was not taken whole, if it was not.
+    #[serde(default)]
+    pub refused: Option<RefusedFacts>,
+}
+
+/// The directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryView {
+    /// Of which exchange.
+    pub trust_domain: TrustDomain,
+    /// The policy of its labels.
+    pub policy: String,
+    /// Its version.
+    pub version: u64,
+    /// When it was signed.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// Who takes part.
+    pub agencies: Vec<AgencyFacts>,
+    /// The brokers.
+    pub brokers: Vec<BrokerFacts>,
+}
+
+/// One agency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgencyFacts {
+    /// Its id.
+    pub id: AgencyId,
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub functions: Vec<String>,
+    /// What it may see.
+    pub clearance: String,
+    /// Kinds of notice it may originate.
+    pub originates: Vec<NoticeKind>,
+    /// Whether paragraph-3 notices for its State go to it.
+    pub contact_point: bool,
+    /// ACTIVE, SUSPENDED or REVOKED.
+    pub status: String,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerFacts {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub endpoints: Vec<String>,
+}

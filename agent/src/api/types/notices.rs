@@ -1,0 +1,162 @@
+//! What is said of a notice, and of the list of those received.
+
+use serde::{Deserialize, Serialize};
+use valise_proto::envelope::{NoticeKind, Precedence};
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+
+/// A notice was queued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// Who receives it.
+    pub recipients: Vec<AgencyId>,
+    /// The banner of the whole.
+    pub label: String,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// When the broker deletes it.
+    pub expires_at: Timestamp,
+    /// Until when answers are asked for.
+    pub respond_by: Option<Timestamp>,
+}
+
+/// A received notice, in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxEntry {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Who sent it.
+    pub originator: AgencyId,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// The banner of the whole.
+    pub label: String,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Until when an answer is asked for.
+    pub respond_by: Option<Timestamp>,
+    /// Who was shown it first.
+    pub read: Option<ReadFacts>,
+}
+
+/// Who was shown a notice first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFacts {
+    /// Who.
+    pub officer: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Which way a notice went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From here.
+    Sent,
+    /// To here.
+    Received,
+}
+
+/// What the header of a notice tells. No content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeFacts {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its kind.
+    pub kind: NoticeKind,
+    /// Who sent it.
+    pub originator: AgencyId,
+    /// Who receives it.
+    pub recipients: Vec<AgencyId>,
+    /// Its precedence.
+    pub precedence: Precedence,
+    /// The banner of the whole.
+    pub label: String,
+    /// SHA-256 of the header.
+    pub header_digest: Digest,
+    /// When it was sealed.
+    pub created_at: Timestamp,
+    /// When the broker deletes it.
+    pub expires_at: Timestamp,
+    /// Until when an answer is asked for.
+    pub respond_by: Option<Timestamp>,
+    /// The notice it answers.
+    pub in_reply_to: Option<NoticeId>,
+    /// The notice it takes the place of.
+    pub supersedes: Option<NoticeId>,
+    /// The notice it takes back.
+    pub withdraws: Option<NoticeId>,
+    /// Its portions.
+    pub portions: Vec<PortionFacts>,
+    /// Receipts given and got about it.
+    pub receipts: Vec<ReceiptFacts>,
+    /// Who was shown it first, of a received notice.
+    pub read: Option<ReadFacts>,
+}
+
+/// What the header tells of a portion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortionFacts {
+    /// Its place, from 0.
+    pub index: usize,
+    /// Its banner.
+    pub label: String,
+    /// Whether it is held here; otherwise it was withheld.
+    pub held: bool,
+    /// Bytes of its ciphertext.
+    pub bytes: u64,
+}
+
+/// A receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptFacts {
+    /// What it states.
+    pub kind: String,
+    /// Who states it.
+    pub issuer: String,
+    /// EXPIRED: the agency that did not fetch the notice.
+    pub recipient: Option<AgencyId>,
+    /// When.
+    pub at: Timestamp,
+    /// Which officer.
+    pub officer: Option<String>,
+    /// Why, of REFUSED and REJECTED.
+    pub reason: Option<String>,
+    /// Which portions, of DELIVERED, READ and ACTIONED: those that the recipient says it opened, showed or acted upon.
+    #[serde(default)]
+    pub portions: Vec<usize>,
+}
+
+/// An officer asks to be shown a notice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadRequest {
+    /// Who.
+    pub officer: String,
+}
+
+/// An opened notice.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OpenedNotice {
+    /// What its header tells.
+    pub notice: NoticeFacts,
+    /// The portions that were opened.
+    pub opened: Vec<OpenedFacts>,
+}
+
+/// An opened portion.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OpenedFacts {
+    /// Its place, from 0.
+    pub index: usize,
+    /// Its banner.
+    pub label: String,
+    /// What it says: `legal_basis`, `purpose`, `review_by` and its `parts`, in the form authors write.
+    pub content: serde_json::Value,
+}

@@ -1,0 +1,42 @@
+//! What is said of a notice sent from here.
+
+use serde::{Deserialize, Serialize};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+
+use super::ReceiptFacts;
+
+/// What became of a notice sent from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeStatus {
+    /// Its id.
+    pub notice_id: NoticeId,
+    /// QUEUED, ACCEPTED, REFUSED or LAPSED.
+    pub state: String,
+    /// Since when, other than QUEUED.
+    pub at: Option<Timestamp>,
+    /// Why, of REFUSED.
+    pub reason: Option<String>,
+    /// Until when answers are asked for.
+    pub respond_by: Option<Timestamp>,
+    /// Whether that time is over.
+    pub deadline_passed: bool,
+    /// What became of it at each recipient.
+    pub recipients: Vec<RecipientStatus>,
+}
+
+/// What became of a notice at one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientStatus {
+    /// Who.
+    pub agency: AgencyId,
+    /// PENDING, DELIVERED, READ, ACTIONED, PURGED, REJECTED or EXPIRED. Where it once said that it has the notice, that
+    /// counts, whatever else was said.
+    pub state: String,
+    /// The portions that it says it has opened, in order.
+    #[serde(default)]
+    pub portions: Vec<usize>,
+    /// Whether it answered with a notice of its own.
+    pub answered: bool,
+    /// Every step, by time.
+    pub steps: Vec<ReceiptFacts>,
+}
