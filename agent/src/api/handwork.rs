@@ -4,28 +4,45 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::handlers::{Answer, apart, body_of};
 use super::standing;
-use super::types::{InstalledFacts, KeyFacts, RenewalAnswer, RotateRequest};
+use super::types::{ErrorBody, InstalledFacts, KeyFacts, RenewalAnswer, RotateRequest};
 use crate::carried::Carried;
 use crate::folder;
 use crate::node::office::Office;
 use crate::node::{Desk, LinkState, handwork};
 
-/// `GET /v1/keys`: every key that is held.
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
+        .routes(routes!(keys))
+        .routes(routes!(renew))
+        .routes(routes!(rotate))
+        .routes(routes!(install))
+}
+
+/// Every key that is held.
+#[utoipa::path(get, path = "/v1/keys", tag = "node",
+    responses((status = 200, body = Vec<KeyFacts>), (status = "default", body = ErrorBody)))]
 pub(super) async fn keys(State(desk): State<Desk>) -> Answer<Vec<KeyFacts>> {
     Ok(Json(apart(&desk, |office| Ok(standing::keys(office))).await?))
 }
 
-/// `POST /v1/renew`: the renewal request that waits, made now where there is none.
+/// The renewal request that waits, made now where there is none.
+#[utoipa::path(post, path = "/v1/renew", tag = "node",
+    responses((status = 200, body = RenewalAnswer), (status = "default", body = ErrorBody)))]
 pub(super) async fn renew(State(desk): State<Desk>) -> Answer<RenewalAnswer> {
     let answer = |office: &Office| Ok(standing::renewal_answer(&handwork::renew(office)?, office.now()));
     Ok(Json(apart(&desk, answer).await?))
 }
 
-/// `POST /v1/keys/rotate`: makes keys to follow those in use, and a renewal request that brings them.
+/// Makes keys to follow those in use, and a renewal request that brings them.
+#[utoipa::path(post, path = "/v1/keys/rotate", tag = "node", request_body = RotateRequest,
+    responses((status = 200, body = RenewalAnswer), (status = "default", body = ErrorBody)))]
 pub(super) async fn rotate(
     State(desk): State<Desk>,
     body: Result<Bytes, BytesRejection>,
@@ -37,7 +54,9 @@ pub(super) async fn rotate(
     Ok(Json(apart(&desk, answer).await?))
 }
 
-/// `POST /v1/install`: installs what lies in the data folder's `incoming`, where the command has put it.
+/// Installs what lies in the data folder's `incoming`, where the command has put it.
+#[utoipa::path(post, path = "/v1/install", tag = "node",
+    responses((status = 200, body = InstalledFacts), (status = "default", body = ErrorBody)))]
 pub(super) async fn install(State(desk): State<Desk>) -> Answer<InstalledFacts> {
     let installed = apart(&desk, |office| {
         let incoming = office.config().folder.incoming();

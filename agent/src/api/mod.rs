@@ -7,6 +7,7 @@ pub mod client;
 mod error;
 mod handlers;
 mod handwork;
+pub mod openapi;
 pub mod standing;
 pub mod types;
 mod views;
@@ -20,11 +21,11 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::http::{Method, StatusCode, Uri};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use self::error::ApiError;
 use crate::node::Desk;
@@ -127,21 +128,22 @@ pub(crate) async fn serve(listener: Listener, desk: Desk, cancel: CancellationTo
     connections.wait().await;
 }
 
+/// Every path, with what the document says of it.
+fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
+        .merge(handlers::compose::routes())
+        .merge(handlers::notices::routes())
+        .merge(handlers::inbox::routes())
+        .merge(handlers::sent::routes())
+        .merge(handlers::node::routes())
+        .merge(handwork::routes())
+        .merge(openapi::routes())
+}
+
 fn router(desk: Desk) -> Router {
-    Router::new()
-        .route("/v1/preview", post(handlers::compose::preview))
-        .route("/v1/notices", post(handlers::compose::send))
-        .route("/v1/notices/{id}", get(handlers::notices::show))
-        .route("/v1/notices/{id}/read", post(handlers::notices::read))
-        .route("/v1/inbox", get(handlers::inbox::inbox))
-        .route("/v1/status", get(handlers::node::status))
-        .route("/v1/status/{id}", get(handlers::sent::notice_status))
-        .route("/v1/directory", get(handlers::node::directory))
-        .route("/v1/keys", get(handwork::keys))
-        .route("/v1/keys/rotate", post(handwork::rotate))
-        .route("/v1/renew", post(handwork::renew))
-        .route("/v1/install", post(handwork::install))
+    Router::from(routes())
         .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(desk)
 }
@@ -150,8 +152,14 @@ async fn unknown_path() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "UNKNOWN_PATH",
-        "the local API has no such path; paths begin with /v1/",
+        "the local API has no such path; paths begin with /v1/, and GET /v1/openapi.json tells them all",
     )
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> ApiError {
+    let message =
+        format!("{} is not asked for with {method}; GET /v1/openapi.json tells how it is", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
 }
 
 #[cfg(test)]

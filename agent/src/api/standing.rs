@@ -1,6 +1,7 @@
 //! How the node stands with the authority: its keys, its certificate, its renewal, and what runs out.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::crypto::sha256;
 use valise_proto::directory::{AgencyStatus, KeyEntry};
 use valise_proto::id::{KeyId, Timestamp};
@@ -15,7 +16,7 @@ use crate::renewal::{self, Pending};
 use crate::vault::Which;
 
 /// One private key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyFacts {
     /// TLS, SIGNING or SEALING.
     pub kind: String,
@@ -27,25 +28,33 @@ pub struct KeyFacts {
     /// Whether the directory in force lists it at present; of a TLS key, whether the certificate in use is for it.
     pub listed: bool,
     /// From when it counts, by the directory or the certificate.
+    #[schema(value_type = Option<String>)]
     pub not_before: Option<Timestamp>,
     /// Until when it counts.
+    #[schema(value_type = Option<String>)]
     pub not_after: Option<Timestamp>,
     /// FORMER: since when another is in use.
+    #[schema(value_type = Option<String>)]
     pub since: Option<Timestamp>,
     /// FORMER: since when the directory no longer lists it.
+    #[schema(value_type = Option<String>)]
     pub unlisted_at: Option<Timestamp>,
     /// FORMER, once no longer listed: when it is destroyed.
+    #[schema(value_type = Option<String>)]
     pub destroyed_at: Option<Timestamp>,
 }
 
 /// The certificate in use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateFacts {
     /// From when it counts.
+    #[schema(value_type = String)]
     pub not_before: Timestamp,
     /// Until when it counts.
+    #[schema(value_type = String)]
     pub not_after: Timestamp,
     /// From when on the node asks for another.
+    #[schema(value_type = String)]
     pub renewal_due_at: Timestamp,
     /// Why no broker accepts it, if none does.
     pub problem: Option<String>,
@@ -54,28 +63,33 @@ pub struct CertificateFacts {
 }
 
 /// Something that was offered and not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedFacts {
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// Why.
     pub reason: String,
 }
 
 /// A renewal request that waits for its answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RenewalFacts {
     /// What people may compare.
     pub fingerprint: String,
     /// When it was made.
+    #[schema(value_type = String)]
     pub made_at: Timestamp,
     /// The signing key it brings.
+    #[schema(value_type = String)]
     pub signing_key: KeyId,
     /// The sealing key it brings.
+    #[schema(value_type = String)]
     pub sealing_key: KeyId,
     /// Which broker keeps it for the authority, if one does.
     pub spooled_by: Option<String>,
     /// Since when.
+    #[schema(value_type = Option<String>)]
     pub spooled_at: Option<Timestamp>,
     /// Why a broker did not take it, if one did not.
     pub refused: Option<RefusedFacts>,
@@ -84,7 +98,7 @@ pub struct RenewalFacts {
 }
 
 /// The answer to a renewal by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RenewalAnswer {
     /// The request.
     pub renewal: RenewalFacts,
@@ -93,7 +107,7 @@ pub struct RenewalAnswer {
 }
 
 /// Which keys are to be followed by new ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateRequest {
     /// The key of the certificate.
@@ -108,28 +122,32 @@ pub struct RotateRequest {
 }
 
 /// What was installed by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstalledFacts {
     /// The version of a newer directory, if there was one.
     pub directory: Option<u64>,
     /// Whether there were newer revocation lists.
     pub revocation_lists: bool,
     /// The end of a newer certificate, if there was one.
+    #[schema(value_type = Option<String>)]
     pub certificate_not_after: Option<Timestamp>,
 }
 
 /// Something that runs out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunsOut {
     /// What.
     pub name: String,
     /// Where it lies.
     pub file: String,
     /// When it was issued.
+    #[schema(value_type = String)]
     pub issued_at: Timestamp,
     /// When it runs out.
+    #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// Until when this node goes by it.
+    #[schema(value_type = String)]
     pub counts_until: Timestamp,
     /// FRESH, HALF_OVER, LAST_DAY, LAST_HOUR or OVER.
     pub urgency: String,
@@ -138,24 +156,28 @@ pub struct RunsOut {
 }
 
 /// This node's clock and a broker's, when they last met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockFacts {
     /// This node's.
+    #[schema(value_type = String)]
     pub ours: Timestamp,
     /// The broker's.
+    #[schema(value_type = String)]
     pub brokers: Timestamp,
     /// How far this node's is ahead, in milliseconds; negative where it is behind.
     pub ahead_millis: i64,
 }
 
 /// That the authority has taken this agency out, or its certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExclusionFacts {
     /// SUSPENDED or REVOKED.
     pub code: String,
     /// Since when, where the directory in force tells.
+    #[schema(value_type = Option<String>)]
     pub since: Option<Timestamp>,
     /// When a broker first said so.
+    #[schema(value_type = Option<String>)]
     pub told_at: Option<Timestamp>,
     /// In whose words.
     pub reason: String,

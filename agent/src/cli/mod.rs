@@ -160,6 +160,8 @@ enum Command {
     },
     /// Print the JSON Schema of a notice
     Schema,
+    /// Print the OpenAPI document of the local API
+    Openapi,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -317,6 +319,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Run { config, offline } => local::run(&common, config.as_deref(), offline),
         Command::CheckConfig { config } => local::check_config(&common, config.as_deref()),
         Command::Schema => local::schema(),
+        Command::Openapi => render::json(&crate::api::openapi::document()),
         Command::Completions { shell } => local::completions(shell),
         Command::Man { out } => local::man(&common, &out),
         Command::Keys { command: None } => standing::keys(&common),

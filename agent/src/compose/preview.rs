@@ -1,6 +1,7 @@
 //! What the author is shown before anything is sent: who would be able to read what, and why not.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::envelope::PortionIndex;
 use valise_proto::id::AgencyId;
 
@@ -10,7 +11,7 @@ use super::{Addressed, Addressee};
 pub const HEADER_WARNING: &str = "Every recipient sees the header: the list of recipients, and the labels of the portions withheld from it. Where even that must stay hidden, send a separate notice.";
 
 /// Recipients × portions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Preview {
     /// The kind of notice.
     pub kind: String,
@@ -25,13 +26,14 @@ pub struct Preview {
     /// States left out, with the author's reason. They are not sent.
     pub omissions: Vec<PreviewOmission>,
     /// Why the notice cannot be sent as it is; empty where it can.
+    #[schema(value_type = Vec<crate::api::types::MistakeFacts>)]
     pub mistakes: Vec<super::Mistake>,
     /// What the header shows to all.
     pub warning: String,
 }
 
 /// One portion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewPortion {
     /// Its place, from 0.
     pub index: usize,
@@ -42,9 +44,10 @@ pub struct PreviewPortion {
 }
 
 /// One recipient.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewRecipient {
     /// Who.
+    #[schema(value_type = String)]
     pub agency: AgencyId,
     /// Why it is addressed.
     pub reasons: Vec<String>,
@@ -53,7 +56,7 @@ pub struct PreviewRecipient {
 }
 
 /// Whether a recipient can open a portion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewAccess {
     /// Which portion.
     pub portion: usize,
@@ -64,7 +67,7 @@ pub struct PreviewAccess {
 }
 
 /// A State left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewOmission {
     /// Which.
     pub state: String,

@@ -4,14 +4,23 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, apart, body_of};
-use crate::api::types::Queued;
+use crate::api::types::{ErrorBody, NoticeBody, Queued};
 use crate::compose::preview::Preview;
 use crate::compose::{Draft, Signed};
 use crate::node::Desk;
 
-/// `POST /v1/preview`: who would be able to read what. Nothing is stored.
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(preview)).routes(routes!(send))
+}
+
+/// Who would be able to read what. Nothing is stored.
+#[utoipa::path(post, path = "/v1/preview", tag = "notices", request_body = NoticeBody,
+    responses((status = 200, body = Preview), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn preview(
     State(desk): State<Desk>,
     body: Result<Bytes, BytesRejection>,
@@ -24,7 +33,9 @@ pub(in crate::api) async fn preview(
     Ok(Json(preview.await?))
 }
 
-/// `POST /v1/notices`: seals, signs and queues a notice.
+/// Seals, signs and queues a notice.
+#[utoipa::path(post, path = "/v1/notices", tag = "notices", request_body = NoticeBody,
+    responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn send(
     State(desk): State<Desk>,
     body: Result<Bytes, BytesRejection>,

@@ -3,21 +3,31 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, LIST_DEFAULT, LIST_MAX, apart};
 use crate::api::error::ApiError;
-use crate::api::types::InboxEntry;
+use crate::api::types::{ErrorBody, InboxEntry};
 use crate::api::views;
 use crate::node::Desk;
 
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(inbox))
+}
+
 /// What may be asked of a list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct ListQuery {
     limit: Option<usize>,
 }
 
-/// `GET /v1/inbox`: received notices, newest first.
+/// Received notices, newest first.
+#[utoipa::path(get, path = "/v1/inbox", tag = "notices", params(ListQuery),
+    responses((status = 200, body = Vec<InboxEntry>), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn inbox(
     State(desk): State<Desk>,
     Query(query): Query<ListQuery>,

@@ -2,19 +2,28 @@
 
 use axum::Json;
 use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, apart};
 use crate::api::error::ApiError;
-use crate::api::types::{AsideFacts, DirectoryView, NodeStatus, SentFacts};
+use crate::api::types::{AsideFacts, DirectoryView, ErrorBody, NodeStatus, SentFacts};
 use crate::api::{standing, views};
 use crate::node::Desk;
 use crate::node::office::Office;
 use crate::renewal::Pending;
 
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(directory))
+}
+
 /// Entries of the short lists in the node's status.
 const STATUS_LIST_MAX: usize = 10;
 
-/// `GET /v1/status`: how the node is.
+/// How the node is.
+#[utoipa::path(get, path = "/v1/status", tag = "node",
+    responses((status = 200, body = NodeStatus), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn status(State(desk): State<Desk>) -> Answer<NodeStatus> {
     let (link, outbox) = (desk.link(), desk.outbox_len());
     let status = apart(&desk, move |office| {
@@ -52,7 +61,9 @@ fn newest_sent(office: &Office) -> Result<Vec<SentFacts>, ApiError> {
     Ok(newest)
 }
 
-/// `GET /v1/directory`: who takes part.
+/// Who takes part.
+#[utoipa::path(get, path = "/v1/directory", tag = "node",
+    responses((status = 200, body = DirectoryView), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn directory(State(desk): State<Desk>) -> Json<DirectoryView> {
     Json(views::directory_view(&desk.office().directory()))
 }

@@ -5,12 +5,14 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use valise_proto::envelope::OpenedPortion;
 use valise_proto::id::NoticeId;
 
 use super::{Answer, apart, body_of, id_of, officer_of};
 use crate::api::error::ApiError;
-use crate::api::types::{Direction, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
+use crate::api::types::{Direction, ErrorBody, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
 use crate::api::views;
 use crate::compose::content;
 use crate::core::Reading;
@@ -18,7 +20,14 @@ use crate::node::Desk;
 use crate::node::office::{Office, Statement};
 use crate::node::showing::{self, NotShown};
 
-/// `GET /v1/notices/{id}`: what the header of a notice tells, and its receipts. No content.
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(read))
+}
+
+/// What the header of a notice tells, and its receipts. No content.
+#[utoipa::path(get, path = "/v1/notices/{id}", tag = "notices", params(("id" = String, Path, description = "The notice's id")),
+    responses((status = 200, body = NoticeFacts), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<NoticeFacts> {
     let id = id_of(&id)?;
     Ok(Json(apart(&desk, move |office| facts_of(office, &id)).await?))
@@ -35,7 +44,9 @@ pub(in crate::api) fn facts_of(office: &Office, id: &NoticeId) -> Result<NoticeF
     Ok(views::notice_facts(&envelope, direction, &store.receipts(id)?, read.as_ref()))
 }
 
-/// `POST /v1/notices/{id}/read`: shows a received notice to an officer and tells its originator, the first time.
+/// Shows a received notice to an officer and tells its originator, the first time.
+#[utoipa::path(post, path = "/v1/notices/{id}/read", tag = "notices", params(("id" = String, Path, description = "The notice's id")), request_body = ReadRequest,
+    responses((status = 200, body = OpenedNotice), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn read(
     State(desk): State<Desk>,
     Path(id): Path<String>,

@@ -5,16 +5,23 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Answer, WAIT_MAX, apart, id_of};
 use crate::api::error::ApiError;
-use crate::api::types::NoticeStatus;
+use crate::api::types::{ErrorBody, NoticeStatus};
 use crate::api::views::{self, SentState};
 use crate::node::Desk;
 use crate::store::Sent;
 
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(notice_status))
+}
+
 /// What a caller may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::api) enum WaitFor {
     /// The broker's answer.
@@ -24,15 +31,19 @@ pub(in crate::api) enum WaitFor {
 }
 
 /// What may be asked of a notice's status.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct StatusQuery {
+    #[param(inline)]
     wait: Option<WaitFor>,
     timeout: Option<u64>,
 }
 
-/// `GET /v1/status/{id}`: what became of a notice sent from here; with `wait`, not before that has happened or
+/// What became of a notice sent from here; with `wait`, not before that has happened or
 /// `timeout` seconds have passed.
+#[utoipa::path(get, path = "/v1/status/{id}", tag = "notices", params(("id" = String, Path, description = "The notice's id"), StatusQuery),
+    responses((status = 200, body = NoticeStatus), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn notice_status(
     State(desk): State<Desk>,
     Path(id): Path<String>,

@@ -1,17 +1,20 @@
 //! What is said of the node, and of the exchange.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp, TrustDomain};
 
 use super::{CertificateFacts, ClockFacts, ExclusionFacts, RefusedFacts, RenewalFacts, RunsOut};
 
 /// How the node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
     /// Who it is.
+    #[schema(value_type = String)]
     pub agency: AgencyId,
     /// Of which exchange.
+    #[schema(value_type = String)]
     pub trust_domain: TrustDomain,
     /// Its software.
     pub version: String,
@@ -42,33 +45,38 @@ pub struct NodeStatus {
 }
 
 /// A notice sent from here, in the list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SentFacts {
     /// Its id.
+    #[schema(value_type = String)]
     pub notice_id: NoticeId,
     /// Its kind.
+    #[schema(value_type = String)]
     pub kind: NoticeKind,
     /// Its precedence.
+    #[schema(value_type = String)]
     pub precedence: Precedence,
     /// The banner of the whole.
     pub label: String,
     /// When it was sealed.
+    #[schema(value_type = String)]
     pub created_at: Timestamp,
     /// QUEUED, ACCEPTED, REFUSED or LAPSED.
     pub state: String,
 }
 
 /// Something that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AsideFacts {
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// Why.
     pub reason: String,
 }
 
 /// The connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionFacts {
     /// Whether there is one.
     pub connected: bool,
@@ -77,17 +85,19 @@ pub struct ConnectionFacts {
     /// At which endpoint.
     pub endpoint: Option<String>,
     /// Since when.
+    #[schema(value_type = Option<String>)]
     pub since: Option<Timestamp>,
     /// Why there is none.
     pub reason: Option<String>,
 }
 
 /// The directory in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DirectoryFacts {
     /// Its version.
     pub version: u64,
     /// When it expires.
+    #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// Why it is not to be acted upon, if it is not.
     pub stale: Option<String>,
@@ -97,17 +107,20 @@ pub struct DirectoryFacts {
 }
 
 /// The directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DirectoryView {
     /// Of which exchange.
+    #[schema(value_type = String)]
     pub trust_domain: TrustDomain,
     /// The policy of its labels.
     pub policy: String,
     /// Its version.
     pub version: u64,
     /// When it was signed.
+    #[schema(value_type = String)]
     pub issued_at: Timestamp,
     /// When it expires.
+    #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// Who takes part.
     pub agencies: Vec<AgencyFacts>,
@@ -116,9 +129,10 @@ pub struct DirectoryView {
 }
 
 /// One agency.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgencyFacts {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: AgencyId,
     /// Its name.
     pub name: String,
@@ -127,6 +141,7 @@ pub struct AgencyFacts {
     /// What it may see.
     pub clearance: String,
     /// Kinds of notice it may originate.
+    #[schema(value_type = Vec<String>)]
     pub originates: Vec<NoticeKind>,
     /// Whether paragraph-3 notices for its State go to it.
     pub contact_point: bool,
@@ -135,7 +150,7 @@ pub struct AgencyFacts {
 }
 
 /// One broker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BrokerFacts {
     /// Its name.
     pub name: String,

@@ -1,58 +1,71 @@
 //! What is said of a notice, and of the list of those received.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 
 /// A notice was queued.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Queued {
     /// Its id.
+    #[schema(value_type = String)]
     pub notice_id: NoticeId,
     /// Who receives it.
+    #[schema(value_type = Vec<String>)]
     pub recipients: Vec<AgencyId>,
     /// The banner of the whole.
     pub label: String,
     /// Its precedence.
+    #[schema(value_type = String)]
     pub precedence: Precedence,
     /// When the broker deletes it.
+    #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// Until when answers are asked for.
+    #[schema(value_type = Option<String>)]
     pub respond_by: Option<Timestamp>,
 }
 
 /// A received notice, in the list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InboxEntry {
     /// Its id.
+    #[schema(value_type = String)]
     pub notice_id: NoticeId,
     /// Its kind.
+    #[schema(value_type = String)]
     pub kind: NoticeKind,
     /// Who sent it.
+    #[schema(value_type = String)]
     pub originator: AgencyId,
     /// Its precedence.
+    #[schema(value_type = String)]
     pub precedence: Precedence,
     /// The banner of the whole.
     pub label: String,
     /// When it arrived.
+    #[schema(value_type = String)]
     pub received_at: Timestamp,
     /// Until when an answer is asked for.
+    #[schema(value_type = Option<String>)]
     pub respond_by: Option<Timestamp>,
     /// Who was shown it first.
     pub read: Option<ReadFacts>,
 }
 
 /// Who was shown a notice first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadFacts {
     /// Who.
     pub officer: String,
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
 }
 
 /// Which way a notice went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From here.
@@ -62,35 +75,47 @@ pub enum Direction {
 }
 
 /// What the header of a notice tells. No content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NoticeFacts {
     /// Its id.
+    #[schema(value_type = String)]
     pub notice_id: NoticeId,
     /// Which way it went.
     pub direction: Direction,
     /// Its kind.
+    #[schema(value_type = String)]
     pub kind: NoticeKind,
     /// Who sent it.
+    #[schema(value_type = String)]
     pub originator: AgencyId,
     /// Who receives it.
+    #[schema(value_type = Vec<String>)]
     pub recipients: Vec<AgencyId>,
     /// Its precedence.
+    #[schema(value_type = String)]
     pub precedence: Precedence,
     /// The banner of the whole.
     pub label: String,
     /// SHA-256 of the header.
+    #[schema(value_type = String)]
     pub header_digest: Digest,
     /// When it was sealed.
+    #[schema(value_type = String)]
     pub created_at: Timestamp,
     /// When the broker deletes it.
+    #[schema(value_type = String)]
     pub expires_at: Timestamp,
     /// Until when an answer is asked for.
+    #[schema(value_type = Option<String>)]
     pub respond_by: Option<Timestamp>,
     /// The notice it answers.
+    #[schema(value_type = Option<String>)]
     pub in_reply_to: Option<NoticeId>,
     /// The notice it takes the place of.
+    #[schema(value_type = Option<String>)]
     pub supersedes: Option<NoticeId>,
     /// The notice it takes back.
+    #[schema(value_type = Option<String>)]
     pub withdraws: Option<NoticeId>,
     /// Its portions.
     pub portions: Vec<PortionFacts>,
@@ -101,7 +126,7 @@ pub struct NoticeFacts {
 }
 
 /// What the header tells of a portion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortionFacts {
     /// Its place, from 0.
     pub index: usize,
@@ -114,15 +139,17 @@ pub struct PortionFacts {
 }
 
 /// A receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptFacts {
     /// What it states.
     pub kind: String,
     /// Who states it.
     pub issuer: String,
     /// EXPIRED: the agency that did not fetch the notice.
+    #[schema(value_type = Option<String>)]
     pub recipient: Option<AgencyId>,
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// Which officer.
     pub officer: Option<String>,
@@ -134,7 +161,7 @@ pub struct ReceiptFacts {
 }
 
 /// An officer asks to be shown a notice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// Who.
@@ -142,7 +169,7 @@ pub struct ReadRequest {
 }
 
 /// An opened notice.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct OpenedNotice {
     /// What its header tells.
     pub notice: NoticeFacts,
@@ -151,7 +178,7 @@ pub struct OpenedNotice {
 }
 
 /// An opened portion.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct OpenedFacts {
     /// Its place, from 0.
     pub index: usize,

@@ -1,22 +1,26 @@
 //! What is said of a notice sent from here.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
 use super::ReceiptFacts;
 
 /// What became of a notice sent from here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NoticeStatus {
     /// Its id.
+    #[schema(value_type = String)]
     pub notice_id: NoticeId,
     /// QUEUED, ACCEPTED, REFUSED or LAPSED.
     pub state: String,
     /// Since when, other than QUEUED.
+    #[schema(value_type = Option<String>)]
     pub at: Option<Timestamp>,
     /// Why, of REFUSED.
     pub reason: Option<String>,
     /// Until when answers are asked for.
+    #[schema(value_type = Option<String>)]
     pub respond_by: Option<Timestamp>,
     /// Whether that time is over.
     pub deadline_passed: bool,
@@ -25,9 +29,10 @@ pub struct NoticeStatus {
 }
 
 /// What became of a notice at one recipient.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecipientStatus {
     /// Who.
+    #[schema(value_type = String)]
     pub agency: AgencyId,
     /// PENDING, DELIVERED, READ, ACTIONED, PURGED, REJECTED or EXPIRED. Where it once said that it has the notice, that
     /// counts, whatever else was said.
