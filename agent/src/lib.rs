@@ -17,6 +17,7 @@ pub(crate) mod fixture;
 pub mod folder;
 pub mod incoming;
 pub mod node;
+pub mod release;
 pub mod renewal;
 pub mod store;
 pub mod vault;
