@@ -5,6 +5,7 @@
 
 pub mod client;
 mod error;
+pub mod events;
 mod handlers;
 mod handwork;
 pub mod openapi;
@@ -137,6 +138,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(handlers::sent::routes())
         .merge(handlers::node::routes())
         .merge(handwork::routes())
+        .merge(events::routes())
         .merge(openapi::routes())
 }
 

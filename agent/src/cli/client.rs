@@ -13,8 +13,11 @@ where
     F: Future<Output = Result<T, ClientError>>,
 {
     let client = LocalClient::new(&Config::of_folder(common.folder()?)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(question(client)).map_err(Ended::Client)
+    runtime()?.block_on(question(client)).map_err(Ended::Client)
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 pub(super) fn exit_code(error: &ClientError) -> u8 {

@@ -15,6 +15,7 @@ macro_rules! tell {
 }
 
 mod client;
+mod events;
 mod local;
 mod remote;
 mod render;
@@ -140,6 +141,8 @@ enum Command {
     },
     /// Show who takes part in the exchange
     Directory,
+    /// Follow what happens in the node: notices and receipts that come, times that pass, connections; never what a notice says
+    Events(events::EventsArgs),
     /// Show the private keys that are held, or make new ones to follow them
     Keys {
         #[command(subcommand)]
@@ -336,6 +339,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Status { id: None } => remote::status(&common),
         Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
         Command::Directory => remote::directory(&common),
+        Command::Events(args) => events::follow(&common, &args),
     }
 }
 

@@ -9,11 +9,20 @@ use serde::Serialize;
 
 use super::{Ended, Outcome};
 use crate::api::client::ClientError;
+use crate::api::events::EventFacts;
 use crate::api::types::{
     DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
 };
 use crate::compose::Mistake;
 use crate::compose::preview::Preview;
+
+/// One line of an event.
+pub(super) fn event(event: &EventFacts) -> String {
+    let EventFacts { id, at, event, notice_id, detail } = event;
+    let about = notice_id.map(|id| id.to_string()).unwrap_or_default();
+    let line = format!("{at}  {event:<16}{about:<36}  {}", detail.as_deref().unwrap_or_default());
+    format!("{}  [{id}]\n", printable(line.trim_end()))
+}
 
 pub(super) fn json(value: &impl Serialize) -> Outcome {
     say!("{}", serde_json::to_string_pretty(value).map_err(Ended::from)?)

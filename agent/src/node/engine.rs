@@ -13,6 +13,7 @@ use valise_proto::refusal::Refusal;
 
 use super::Failure;
 use super::committer::Committer;
+use super::events::{Events, Happening};
 use super::link::{Dialler, LinkHandle, LinkState, Target};
 use super::office::Office;
 use crate::core::{
@@ -65,6 +66,7 @@ pub(super) struct Views {
     pub(super) link: watch::Receiver<LinkState>,
     pub(super) changes: watch::Receiver<u64>,
     pub(super) outbox: watch::Receiver<usize>,
+    pub(super) events: Arc<Events>,
 }
 
 pub(super) struct Engine {
@@ -76,6 +78,7 @@ pub(super) struct Engine {
     link_state: watch::Sender<LinkState>,
     changes: watch::Sender<u64>,
     outbox: watch::Sender<usize>,
+    events: Arc<Events>,
     failed: watch::Sender<Option<Failure>>,
     queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
     readings: HashMap<NoticeId, Vec<oneshot::Sender<()>>>,
@@ -96,6 +99,7 @@ impl Engine {
             watch::channel(LinkState::Down { reason: "not connected yet".to_owned(), exclusion: None });
         let (changes, changes_seen) = watch::channel(0);
         let (outbox, outbox_seen) = watch::channel(core.outbox_len());
+        let events = Arc::new(Events::new(office.now()));
         let engine = Self {
             core,
             office,
@@ -104,6 +108,7 @@ impl Engine {
             link_state,
             changes,
             outbox,
+            events: Arc::clone(&events),
             failed,
             queued: HashMap::new(),
             readings: HashMap::new(),
@@ -111,7 +116,7 @@ impl Engine {
             tasks,
             cancel,
         };
-        (engine, Views { link, changes: changes_seen, outbox: outbox_seen })
+        (engine, Views { link, changes: changes_seen, outbox: outbox_seen, events })
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, sender: mpsc::Sender<Input>) {
@@ -195,6 +200,7 @@ impl Engine {
         let before = if self.links.is_empty() { "" } else { "; it takes the place of the one before" };
         tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected{before}");
         self.links.push(link);
+        self.events.note(now, Happening::Connected { broker: target.broker.to_string() });
         self.link_state.send_replace(LinkState::Up { target, since: now });
         // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
         self.tell_time(now);
@@ -208,6 +214,9 @@ impl Engine {
         let ending = if exclusion.is_some() { Ending::Excluded } else { Ending::Passing };
         if present.is_none_or(|present| present == session) {
             tracing::info!(%reason, "not connected");
+            if matches!(*self.link_state.borrow(), LinkState::Up { .. }) {
+                self.events.note(now, Happening::Disconnected { reason: reason.clone() });
+            }
             self.link_state.send_modify(|state| *state = state.after(reason, exclusion, now));
         } else {
             tracing::info!(%reason, "a connection beside the present one has ended");
@@ -289,6 +298,7 @@ impl Engine {
     }
 
     fn notify(&mut self, event: Event) {
+        self.events.note(self.office.now(), Happening::Core(event.clone()));
         match event {
             Event::Queued(notice_id) => {
                 if let Some(reply) = self.queued.remove(&notice_id) {

@@ -6,6 +6,7 @@
 
 mod committer;
 mod engine;
+pub mod events;
 pub mod freshness;
 pub mod handwork;
 pub(crate) mod installing;
@@ -37,6 +38,7 @@ use crate::core::{Core, Memory, NotQueued, Outgoing, Reading};
 use crate::enrol::{EnrolError, Membership};
 use crate::folder;
 use crate::node::engine::{Engine, Input};
+use crate::node::events::Events;
 use crate::node::link::Dialler;
 use crate::node::office::Office;
 use crate::store::{Store, StoreError};
@@ -105,6 +107,7 @@ pub struct Desk {
     link: watch::Receiver<LinkState>,
     changes: watch::Receiver<u64>,
     outbox: watch::Receiver<usize>,
+    events: Arc<Events>,
 }
 
 /// The node has stopped, or is about to.
@@ -140,6 +143,12 @@ impl Desk {
     #[must_use]
     pub fn outbox_len(&self) -> usize {
         *self.outbox.borrow()
+    }
+
+    /// What happened lately.
+    #[must_use]
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// Changes whenever something is recorded.
@@ -299,6 +308,7 @@ impl Node {
             link: views.link,
             changes: views.changes,
             outbox: views.outbox,
+            events: views.events,
         };
         tasks.spawn(engine.run(received, inputs));
         tasks.spawn(upkeep::run(Arc::clone(&desk.office), cancel.clone()));

@@ -20,6 +20,7 @@ mod fixture;
 
 mod answers;
 mod case;
+mod following;
 mod limits;
 mod notices;
 mod publications;

@@ -1,5 +1,6 @@
 //! The other side of the local API: what the command line, and programs in Rust, ask a running node through.
 
+mod events;
 mod node;
 mod notices;
 
@@ -8,12 +9,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+pub use self::events::Following;
 pub use self::notices::Wait;
 use super::types::{ErrorBody, ErrorFacts};
 use crate::config::Config;
@@ -74,6 +77,14 @@ impl LocalClient {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(bool, Bytes), ClientError> {
+        let response = self.open(method, path, body).await?;
+        let ok = response.status().is_success();
+        let bytes = response.into_body().collect().await.map_err(unusable)?.to_bytes();
+        Ok((ok, bytes))
+    }
+
+    /// Asks, and returns when the answer begins.
+    async fn open(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, ClientError> {
         let not_running =
             |_| ClientError::NotRunning { socket: self.socket.clone(), data: self.data.clone() };
         let stream = UnixStream::connect(&self.socket).await.map_err(not_running)?;
@@ -87,10 +98,7 @@ impl LocalClient {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(unusable)?;
-        let response = sender.send_request(request).await.map_err(unusable)?;
-        let ok = response.status().is_success();
-        let bytes = response.into_body().collect().await.map_err(unusable)?.to_bytes();
-        Ok((ok, bytes))
+        sender.send_request(request).await.map_err(unusable)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The list of what was received.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, LIST_DEFAULT, LIST_MAX, apart};
+use super::{Answer, Asked, LIST_DEFAULT, LIST_MAX, apart};
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, InboxEntry};
 use crate::api::views;
@@ -30,7 +30,7 @@ pub(in crate::api) struct ListQuery {
     responses((status = 200, body = Vec<InboxEntry>), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn inbox(
     State(desk): State<Desk>,
-    Query(query): Query<ListQuery>,
+    Asked(query): Asked<ListQuery>,
 ) -> Answer<Vec<InboxEntry>> {
     let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
     if limit == 0 {

@@ -12,7 +12,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
 use valise_proto::id::NoticeId;
 use valise_proto::receipt::OFFICER_BYTES_MAX;
 use zeroize::Zeroizing;
@@ -27,6 +30,19 @@ const LIST_MAX: usize = 1000;
 const LIST_DEFAULT: usize = 100;
 /// Longest wait a caller may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// What is asked for behind the `?`; what is wrong there is told like every other mistake.
+pub(in crate::api) struct Asked<T>(pub(in crate::api) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let asked = Query::try_from_uri(&parts.uri)
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+        Ok(Self(asked.0))
+    }
+}
 
 pub(in crate::api) type Answer<T> = Result<Json<T>, ApiError>;
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answer, WAIT_MAX, apart, id_of};
+use super::{Answer, Asked, WAIT_MAX, apart, id_of};
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, NoticeStatus};
 use crate::api::views::{self, SentState};
@@ -47,7 +47,7 @@ pub(in crate::api) struct StatusQuery {
 pub(in crate::api) async fn notice_status(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Query(query): Query<StatusQuery>,
+    Asked(query): Asked<StatusQuery>,
 ) -> Answer<NoticeStatus> {
     let id = id_of(&id)?;
     if let Some(wait) = query.wait {
