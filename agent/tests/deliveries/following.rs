@@ -11,7 +11,7 @@ use crate::case::{Case, LONG};
 async fn next_named(following: &mut Following, name: &str) -> EventFacts {
     let found = async {
         loop {
-            let event = following.next().await.unwrap().expect("the stream ended");
+            let event = following.next().await.unwrap().unwrap();
             if event.event == name {
                 return event;
             }
@@ -66,12 +66,12 @@ async fn whoever_was_away_while_the_node_was_started_again_is_told_that_somethin
 async fn a_stopping_node_does_not_wait_for_whoever_follows() {
     let case = Case::start().await;
     let mut following = case.client().events(None).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), case.node.stop()).await.expect("the node waits");
+    tokio::time::timeout(Duration::from_secs(10), case.node.stop()).await.unwrap();
     let end = async {
         // What happened while it stopped may come first.
         while following.next().await.unwrap().is_some() {}
     };
-    tokio::time::timeout(LONG, end).await.expect("the stream goes on without a node");
+    tokio::time::timeout(LONG, end).await.unwrap();
 }
 
 #[tokio::test]
