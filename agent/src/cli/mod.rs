@@ -16,6 +16,7 @@ macro_rules! tell {
 
 mod client;
 mod events;
+mod inbox;
 mod local;
 mod remote;
 mod render;
@@ -115,12 +116,8 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=600))]
         timeout: u64,
     },
-    /// List received notices, newest first
-    Inbox {
-        /// At most so many
-        #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-    },
+    /// List received notices, newest first, or search them
+    Inbox(Box<inbox::InboxArgs>),
     /// Show what the header of a notice tells, and its receipts
     Show {
         /// The notice
@@ -333,7 +330,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Install { from } => standing::install(&common, &from),
         Command::Preview { file } => remote::preview(&common, &file),
         Command::Send { file, wait, timeout } => remote::send(&common, &file, wait, timeout),
-        Command::Inbox { limit } => remote::inbox(&common, limit.into()),
+        Command::Inbox(args) => inbox::inbox(&common, *args),
         Command::Show { id } => remote::show(&common, &id),
         Command::Read { id, officer } => remote::read(&common, &id, officer),
         Command::Status { id: None } => remote::status(&common),

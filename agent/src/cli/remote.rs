@@ -76,15 +76,6 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     Err(Ended::Told(EXIT_FAILED))
 }
 
-pub(super) fn inbox(common: &Common, limit: usize) -> Outcome {
-    let inbox = ask(common, |node| async move { node.inbox(limit).await })?;
-    if common.json {
-        return render::json(&inbox);
-    }
-    tell!("{}", render::inbox(&inbox))?;
-    Ok(())
-}
-
 pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
     let notice = ask(common, |node| async move { node.notice(id).await })?;
     if common.json {

@@ -11,7 +11,7 @@ use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
-    DirectoryView, InboxEntry, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
+    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
 };
 use crate::compose::Mistake;
 use crate::compose::preview::Preview;
@@ -193,12 +193,13 @@ pub(super) fn queued(queued: &Queued) -> String {
     facts.0
 }
 
-pub(super) fn inbox(inbox: &[InboxEntry]) -> String {
-    if inbox.is_empty() {
-        return "No notices have arrived.\n".to_owned();
+pub(super) fn inbox(page: &InboxPage) -> String {
+    let next = page.next.map_or_else(String::new, |id| format!("There may be more: --before {id}\n"));
+    if page.notices.is_empty() && page.next.is_none() {
+        return "There is none.\n".to_owned();
     }
     let mut table = Table::new(["NOTICE", "RECEIVED", "FROM", "KIND", "PRECEDENCE", "LABEL", "READ BY"]);
-    for entry in inbox {
+    for entry in &page.notices {
         table.row(vec![
             entry.notice_id.to_string(),
             entry.received_at.to_string(),
@@ -209,7 +210,7 @@ pub(super) fn inbox(inbox: &[InboxEntry]) -> String {
             or_dash(entry.read.as_ref().map(|read| &read.officer)),
         ]);
     }
-    table.to_string()
+    format!("{table}{next}")
 }
 
 pub(super) fn notice(notice: &NoticeFacts) -> String {

@@ -6,6 +6,7 @@
 //! with the vault's store key, received notices stay sealed and are opened again when they are read.
 
 mod keys;
+mod listing;
 mod portions;
 mod read;
 mod records;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use valise_proto::wire::WireError;
 
+pub use listing::{Look, Page};
 pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
 pub use records::{AsideRecord, HighestDirectory, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};

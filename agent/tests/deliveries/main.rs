@@ -22,5 +22,6 @@ mod answers;
 mod case;
 mod following;
 mod limits;
+mod listing;
 mod notices;
 mod publications;

@@ -3,8 +3,12 @@
 use bytes::Bytes;
 use valise_proto::id::NoticeId;
 
-use super::{ClientError, LocalClient};
-use crate::api::types::{InboxEntry, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReadRequest};
+use super::events::encoded;
+use super::{ClientError, LocalClient, unusable};
+use crate::api::types::{
+    InboxEntry, InboxFilter, InboxPage, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReadRequest,
+    SearchRequest,
+};
 use crate::compose::preview::Preview;
 
 /// How long [`LocalClient::notice_status_after`] waits.
@@ -47,7 +51,29 @@ impl LocalClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn inbox(&self, limit: usize) -> Result<Vec<InboxEntry>, ClientError> {
-        self.get(&format!("/v1/inbox?limit={limit}")).await
+        let filter = InboxFilter { limit: Some(limit), ..InboxFilter::default() };
+        Ok(self.inbox_page(&filter).await?.notices)
+    }
+
+    /// A page of the received notices that the filter lets through, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn inbox_page(&self, filter: &InboxFilter) -> Result<InboxPage, ClientError> {
+        let filter = serde_json::to_value(filter).map_err(unusable)?;
+        let asked = filter.as_object().into_iter().flatten().map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            format!("{name}={}", encoded(&value))
+        });
+        self.get(&format!("/v1/inbox?{}", asked.collect::<Vec<_>>().join("&"))).await
+    }
+
+    /// A page of the received notices whose content holds the words.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn search(&self, request: &SearchRequest) -> Result<InboxPage, ClientError> {
+        self.post("/v1/search", serde_json::to_vec(request).map_err(unusable)?.into()).await
     }
 
     /// What the header of a notice tells, and its receipts. No content.

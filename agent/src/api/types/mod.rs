@@ -1,5 +1,6 @@
 //! What the local API says, as JSON, by matter.
 
+mod inbox;
 mod node;
 mod notices;
 mod sent;
@@ -7,6 +8,7 @@ mod sent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::inbox::{InboxFilter, InboxPage, SearchRequest};
 pub use self::node::{
     AgencyFacts, AsideFacts, BrokerFacts, ConnectionFacts, DirectoryFacts, DirectoryView, NodeStatus,
     SentFacts,

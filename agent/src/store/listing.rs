@@ -1,0 +1,82 @@
+//! Going through what was received, newest first, a bounded piece at a time.
+
+use std::collections::BTreeSet;
+
+use valise_proto::envelope::NoticeKind;
+use valise_proto::id::NoticeId;
+
+use super::records::ReceivedRecord;
+use super::{Inbox, Store, StoreError, keys};
+
+/// A piece of the list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What was looked for, newest first.
+    pub found: Vec<T>,
+    /// Where to go on, where there may be more.
+    pub next: Option<NoticeId>,
+}
+
+/// What was made of one notice of the list.
+#[derive(Clone, Debug)]
+pub enum Look<T> {
+    /// It is looked for.
+    Found(T),
+    /// It is not.
+    Passed,
+    /// Enough: the next page begins with this one.
+    Enough,
+}
+
+impl Store {
+    /// What `look` makes of the notices received before this one, newest first: at most `count_max` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`], and what `look` says.
+    pub fn inbox_page<T, E: From<StoreError>>(
+        &self,
+        before: Option<&NoticeId>,
+        count_max: usize,
+        mut look: impl FnMut(Inbox) -> Result<Look<T>, E>,
+    ) -> Result<Page<T>, E> {
+        let mut page = Page { found: Vec::new(), next: None };
+        let mut last = None;
+        let end = before.map_or_else(|| vec![keys::RECEIVED + 1], |id| keys::of_notice(keys::RECEIVED, id));
+        for item in self.db.range(vec![keys::RECEIVED]..end).rev() {
+            let (key, first) = item.map_err(StoreError::from)?;
+            if key.len() != keys::OF_NOTICE_BYTES {
+                continue;
+            }
+            if page.found.len() >= count_max {
+                page.next = last;
+                return Ok(page);
+            }
+            let record: ReceivedRecord = self.parse(&self.whole(&key, first.to_vec())?)?;
+            let (notice_id, read) = (record.notice_id, self.read_record(&record.notice_id)?);
+            match look(Inbox { record, read })? {
+                Look::Found(found) => page.found.push(found),
+                Look::Passed => {}
+                Look::Enough => {
+                    page.next = last;
+                    return Ok(page);
+                }
+            }
+            last = Some(notice_id);
+        }
+        Ok(page)
+    }
+
+    /// Every notice that was answered from here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn answered_from_here(&self) -> Result<BTreeSet<NoticeId>, StoreError> {
+        let mut answered = BTreeSet::new();
+        let responses = self.sent_records(usize::MAX)?;
+        for record in responses.iter().filter(|record| record.kind == NoticeKind::Response) {
+            let envelope = self.envelope(&record.notice_id)?;
+            answered.extend(envelope.and_then(|envelope| envelope.header().in_reply_to));
+        }
+        Ok(answered)
+    }
+}
