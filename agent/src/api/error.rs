@@ -5,9 +5,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use valise_proto::id::NoticeId;
 
+use super::caller::Attempt;
 use super::types::{ErrorBody, ErrorFacts};
 use crate::compose::{ComposeError, Mistake};
 use crate::core::NotQueued;
+use crate::journal::Entry;
 use crate::node::handwork::HandworkError;
 use crate::node::showing::NotShown;
 use crate::node::{Gone, SendError};
@@ -15,16 +17,17 @@ use crate::store::StoreError;
 use crate::vault::VaultError;
 
 /// Why a request was refused.
-#[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
     facts: ErrorFacts,
+    /// To be entered into the access journal before it is answered.
+    attempt: Option<Attempt>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Self {
         let facts = ErrorFacts { code: code.to_owned(), message: message.to_string(), mistakes: Vec::new() };
-        Self { status, facts }
+        Self { status, facts, attempt: None }
     }
 
     pub(super) fn unknown_notice(notice_id: &NoticeId) -> Self {
@@ -59,6 +62,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", message)
     }
 
+    /// The same, entered into the access journal before it is answered; `entry` is made of the sentence.
+    pub(super) fn journalled(mut self, entry: impl FnOnce(&str) -> Entry) -> Self {
+        self.attempt = Some(Attempt(Box::new(entry(&self.facts.message))));
+        self
+    }
+
     fn with(mut self, mistakes: Vec<Mistake>) -> Self {
         self.facts.mistakes = mistakes;
         self
@@ -67,7 +76,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { error: self.facts })).into_response()
+        let mut response = (self.status, Json(ErrorBody { error: self.facts })).into_response();
+        if let Some(attempt) = self.attempt {
+            response.extensions_mut().insert(attempt);
+        }
+        response
     }
 }
 

@@ -21,12 +21,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use valise_proto::id::{NoticeId, Timestamp};
 
+use super::caller::Caller;
 use super::error::ApiError;
 use super::handlers::Asked;
 use super::types::ErrorBody;
 use crate::core::Event;
 use crate::node::Desk;
 use crate::node::events::{Events, Happened, Happening};
+use crate::officers::Role;
 
 /// At most so many callers follow at the same time.
 const FOLLOWERS_MAX: usize = 64;
@@ -79,9 +81,11 @@ pub(super) struct EventsQuery {
     responses((status = 200, body = EventFacts, content_type = "text/event-stream"), (status = "default", body = ErrorBody)))]
 async fn events(
     State(desk): State<Desk>,
+    caller: Caller,
     headers: HeaderMap,
     Asked(query): Asked<EventsQuery>,
 ) -> Result<Response, ApiError> {
+    caller.must_any(&Role::ALL)?;
     let Ok(permit) = FOLLOWERS.try_acquire() else {
         let message = format!("{FOLLOWERS_MAX} callers follow the events already; close one of them");
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_FOLLOWERS", message));
@@ -214,6 +218,7 @@ fn of_core(event: &Event) -> (&'static str, Option<NoticeId>, Option<String>) {
         Event::Receipt(id) => ("receipt", Some(*id), None),
         Event::SetAside(reason) => ("set_aside", None, Some(reason.to_string())),
         Event::Read(id) => ("read", Some(*id), None),
+        Event::Recorded(_) => ("recorded", None, None),
         Event::DeadlinePassed(deadline) => {
             ("deadline_passed", Some(deadline.notice_id), Some(deadline.respond_by.to_string()))
         }

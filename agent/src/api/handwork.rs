@@ -7,6 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::caller::Administrator;
 use super::error::ApiError;
 use super::handlers::{Answer, apart, body_of};
 use super::standing;
@@ -28,14 +29,14 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
 /// Every key that is held.
 #[utoipa::path(get, path = "/v1/keys", tag = "node",
     responses((status = 200, body = Vec<KeyFacts>), (status = "default", body = ErrorBody)))]
-pub(super) async fn keys(State(desk): State<Desk>) -> Answer<Vec<KeyFacts>> {
+pub(super) async fn keys(State(desk): State<Desk>, _: Administrator) -> Answer<Vec<KeyFacts>> {
     Ok(Json(apart(&desk, |office| Ok(standing::keys(office))).await?))
 }
 
 /// The renewal request that waits, made now where there is none.
 #[utoipa::path(post, path = "/v1/renew", tag = "node",
     responses((status = 200, body = RenewalAnswer), (status = "default", body = ErrorBody)))]
-pub(super) async fn renew(State(desk): State<Desk>) -> Answer<RenewalAnswer> {
+pub(super) async fn renew(State(desk): State<Desk>, _: Administrator) -> Answer<RenewalAnswer> {
     let answer = |office: &Office| Ok(standing::renewal_answer(&handwork::renew(office)?, office.now()));
     Ok(Json(apart(&desk, answer).await?))
 }
@@ -45,6 +46,7 @@ pub(super) async fn renew(State(desk): State<Desk>) -> Answer<RenewalAnswer> {
     responses((status = 200, body = RenewalAnswer), (status = "default", body = ErrorBody)))]
 pub(super) async fn rotate(
     State(desk): State<Desk>,
+    _: Administrator,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<RenewalAnswer> {
     let request: RotateRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
@@ -57,7 +59,7 @@ pub(super) async fn rotate(
 /// Installs what lies in the data folder's `incoming`, where the command has put it.
 #[utoipa::path(post, path = "/v1/install", tag = "node",
     responses((status = 200, body = InstalledFacts), (status = "default", body = ErrorBody)))]
-pub(super) async fn install(State(desk): State<Desk>) -> Answer<InstalledFacts> {
+pub(super) async fn install(State(desk): State<Desk>, _: Administrator) -> Answer<InstalledFacts> {
     let installed = apart(&desk, |office| {
         let incoming = office.config().folder.incoming();
         let carried = Carried::read(&incoming).map_err(handwork::HandworkError::from)?;

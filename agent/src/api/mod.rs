@@ -3,7 +3,9 @@
 //! Claimed: whoever can reach the socket may do everything the agency may; so its mode is 0600 from the moment it is
 //! there, and it lies in the data folder. Bodies are bounded before they are read.
 
+mod caller;
 pub mod client;
+mod entries;
 mod error;
 pub mod events;
 mod handlers;
@@ -20,14 +22,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
+use axum::{Extension, Router};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::caller::Via;
 use self::error::ApiError;
 use crate::node::Desk;
 
@@ -98,7 +101,7 @@ impl Drop for Listener {
 
 /// Serves the API until `cancel`.
 pub(crate) async fn serve(listener: Listener, desk: Desk, cancel: CancellationToken) {
-    let router = router(desk);
+    let router = router(desk).layer(Extension(Via::Socket));
     let connections = tokio_util::task::TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -146,6 +149,7 @@ fn router(desk: Desk) -> Router {
     Router::from(routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(axum::middleware::from_fn_with_state(desk.clone(), caller::journal_refusals))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(desk)
 }

@@ -10,6 +10,7 @@ use valise_proto::wire::session::Cursor;
 use zeroize::Zeroizing;
 
 use super::receipts::{BrokerAnswer, CountedReceipt};
+use crate::journal::Entry;
 
 /// One atomic change of the store, to be reported with [`super::Core::handle_persisted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -223,6 +224,8 @@ pub enum Change {
     },
     /// The time for answers is over.
     DeadlinePassed(Deadline),
+    /// An entry of the access journal, in the same batch as the deed it tells of.
+    Journal(Box<Entry>),
 }
 
 /// Why an envelope left the outbox.
@@ -332,6 +335,8 @@ pub enum Event {
     SetAside(Reason),
     /// That an officer was shown a notice is on stable storage.
     Read(NoticeId),
+    /// What was handed to [`super::Core::handle_record`] with this number is on stable storage.
+    Recorded(u64),
     /// The time for answers to a notice of ours is over.
     DeadlinePassed(Deadline),
 }

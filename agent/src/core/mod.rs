@@ -157,6 +157,18 @@ impl Core {
     /// # Errors
     /// [`NotQueued`].
     pub fn handle_send(&mut self, outgoing: Box<Outgoing>) -> Result<(), NotQueued> {
+        self.handle_send_with(outgoing, Vec::new())
+    }
+
+    /// The same, with changes that come about together with it or not at all.
+    ///
+    /// # Errors
+    /// [`NotQueued`].
+    pub fn handle_send_with(
+        &mut self,
+        outgoing: Box<Outgoing>,
+        mut changes: Vec<Change>,
+    ) -> Result<(), NotQueued> {
         if self.stopping {
             return Err(NotQueued::Stopping);
         }
@@ -166,16 +178,33 @@ impl Core {
         let notice_id = outgoing.envelope.header().notice_id;
         self.deadlines.extend(outgoing.deadline());
         let mut then = Afterwards { events: vec![Event::Queued(notice_id)], ..Afterwards::default() };
-        let change = self.queue(outgoing, &mut then);
-        self.persist(vec![change], then);
+        changes.push(self.queue(outgoing, &mut then));
+        self.persist(changes, then);
         Ok(())
+    }
+
+    /// Changes that concern no notice on its way. [`Event::Recorded`] with `number` follows once they are on stable
+    /// storage.
+    pub fn handle_record(&mut self, changes: Vec<Change>, number: u64) {
+        let then = Afterwards { events: vec![Event::Recorded(number)], ..Afterwards::default() };
+        self.persist(changes, then);
     }
 
     /// An officer is about to be shown a notice. `already` says that the store holds an earlier showing; only the
     /// first is recorded and told to the originator. [`Event::Read`] follows in any case.
     pub fn handle_read(&mut self, reading: Reading, already: bool) {
+        self.handle_read_with(reading, Vec::new(), already);
+    }
+
+    /// The same, with changes that come about whether it is the first showing or not, before [`Event::Read`].
+    pub fn handle_read_with(&mut self, reading: Reading, mut also: Vec<Change>, already: bool) {
         let Reading { notice_id, officer, at, receipt, reply } = reading;
         let event = Event::Read(notice_id);
+        // A first showing under way is made durable before what is handed over after it.
+        if !also.is_empty() && (already || self.reading.contains_key(&notice_id)) {
+            self.persist(also, Afterwards { events: vec![event], ..Afterwards::default() });
+            return;
+        }
         if let Some(ticket) = self.reading.get(&notice_id) {
             if let Some(then) = self.tickets.get_mut(ticket) {
                 then.events.push(event);
@@ -187,9 +216,9 @@ impl Core {
             return;
         }
         let mut then = Afterwards { events: vec![event], read: Some(notice_id), ..Afterwards::default() };
-        let mut changes = vec![Change::Read { notice_id, officer, at, receipt: Box::new(receipt) }];
-        changes.extend(reply.map(|reply| self.queue(reply, &mut then)));
-        let ticket = self.persist(changes, then);
+        also.push(Change::Read { notice_id, officer, at, receipt: Box::new(receipt) });
+        also.extend(reply.map(|reply| self.queue(reply, &mut then)));
+        let ticket = self.persist(also, then);
         self.reading.insert(notice_id, ticket);
     }
 

@@ -17,8 +17,8 @@ use super::events::{Events, Happening};
 use super::link::{Dialler, LinkHandle, LinkState, Target};
 use super::office::Office;
 use crate::core::{
-    Arrival, BrokerAnswer, Core, Deadline, Effect, Ending, Event, NotQueued, Outgoing, Place, Reading,
-    SessionId, Ticket,
+    Arrival, BrokerAnswer, Change, Core, Deadline, Effect, Ending, Event, NotQueued, Outgoing, Place,
+    Reading, SessionId, Ticket,
 };
 
 /// Longest sleep of the engine, so that a clock that is set does not go unnoticed.
@@ -29,9 +29,11 @@ const INPUTS_AT_ONCE: usize = 256;
 /// What the engine is told.
 pub(super) enum Input {
     /// A signed envelope for the outbox.
-    Send { outgoing: Box<Outgoing>, reply: oneshot::Sender<Result<(), NotQueued>> },
+    Send { outgoing: Box<Outgoing>, also: Vec<Change>, reply: oneshot::Sender<Result<(), NotQueued>> },
     /// An officer is about to be shown a notice.
-    Read { reading: Box<Reading>, reply: oneshot::Sender<()> },
+    Read { reading: Box<Reading>, also: Vec<Change>, reply: oneshot::Sender<()> },
+    /// Changes that concern no notice on its way.
+    Record { changes: Vec<Change>, reply: oneshot::Sender<()> },
     /// A delivery was examined.
     Arrived { place: Place, arrival: Box<Arrival> },
     /// The broker answered a submission.
@@ -82,6 +84,8 @@ pub(super) struct Engine {
     failed: watch::Sender<Option<Failure>>,
     queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
     readings: HashMap<NoticeId, Vec<oneshot::Sender<()>>>,
+    records: HashMap<u64, oneshot::Sender<()>>,
+    next_record: u64,
     stopping: Option<oneshot::Sender<()>>,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -112,6 +116,8 @@ impl Engine {
             failed,
             queued: HashMap::new(),
             readings: HashMap::new(),
+            records: HashMap::new(),
+            next_record: 0,
             stopping: None,
             tasks,
             cancel,
@@ -172,8 +178,9 @@ impl Engine {
     fn handle(&mut self, input: Input) -> Result<(), Failure> {
         let now = self.office.now();
         match input {
-            Input::Send { outgoing, reply } => self.send(outgoing, reply),
-            Input::Read { reading, reply } => self.read(*reading, reply)?,
+            Input::Send { outgoing, also, reply } => self.send(outgoing, also, reply),
+            Input::Read { reading, also, reply } => self.read(*reading, also, reply)?,
+            Input::Record { changes, reply } => self.record(changes, reply),
             Input::Arrived { place, arrival } => self.core.handle_arrival(place, *arrival, now),
             Input::Answered { session, notice_id, answer } => {
                 self.core.handle_answer(session, notice_id, *answer, now);
@@ -233,23 +240,40 @@ impl Engine {
         failure
     }
 
-    fn send(&mut self, outgoing: Box<Outgoing>, reply: oneshot::Sender<Result<(), NotQueued>>) {
+    fn record(&mut self, changes: Vec<Change>, reply: oneshot::Sender<()>) {
+        let number = self.next_record;
+        self.next_record = number.wrapping_add(1);
+        self.records.insert(number, reply);
+        self.core.handle_record(changes, number);
+    }
+
+    fn send(
+        &mut self,
+        outgoing: Box<Outgoing>,
+        also: Vec<Change>,
+        reply: oneshot::Sender<Result<(), NotQueued>>,
+    ) {
         let notice_id = outgoing.envelope.header().notice_id;
-        match self.core.handle_send(outgoing) {
+        match self.core.handle_send_with(outgoing, also) {
             Ok(()) => drop(self.queued.insert(notice_id, reply)),
             // The caller may be gone, which changes nothing.
             Err(refused) => drop(reply.send(Err(refused))),
         }
     }
 
-    fn read(&mut self, reading: Reading, reply: oneshot::Sender<()>) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        reading: Reading,
+        also: Vec<Change>,
+        reply: oneshot::Sender<()>,
+    ) -> Result<(), Failure> {
         let notice_id = reading.notice_id;
         let already = match self.office.store().read_record(&notice_id) {
             Ok(record) => record.is_some(),
             Err(error) => return Err(self.fail(error.to_string())),
         };
         self.readings.entry(notice_id).or_default().push(reply);
-        self.core.handle_read(reading, already);
+        self.core.handle_read_with(reading, also, already);
         Ok(())
     }
 
@@ -298,7 +322,10 @@ impl Engine {
     }
 
     fn notify(&mut self, event: Event) {
-        self.events.note(self.office.now(), Happening::Core(event.clone()));
+        // What was recorded concerns nobody but who asked for it.
+        if !matches!(event, Event::Recorded(_)) {
+            self.events.note(self.office.now(), Happening::Core(event.clone()));
+        }
         match event {
             Event::Queued(notice_id) => {
                 if let Some(reply) = self.queued.remove(&notice_id) {
@@ -309,6 +336,12 @@ impl Engine {
             Event::Read(notice_id) => {
                 for reply in self.readings.remove(&notice_id).unwrap_or_default() {
                     // The caller may be gone; the reading is on record all the same.
+                    let _ = reply.send(());
+                }
+            }
+            Event::Recorded(number) => {
+                if let Some(reply) = self.records.remove(&number) {
+                    // The caller may be gone; what was recorded stands all the same.
                     let _ = reply.send(());
                 }
             }

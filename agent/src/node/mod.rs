@@ -34,9 +34,10 @@ use valise_transport::{Anchors, AnchorsError, Options, Transport};
 use crate::api;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
-use crate::core::{Core, Memory, NotQueued, Outgoing, Reading};
+use crate::core::{Change, Core, Memory, NotQueued, Outgoing, Reading};
 use crate::enrol::{EnrolError, Membership};
 use crate::folder;
+use crate::journal::Entry;
 use crate::node::engine::{Engine, Input};
 use crate::node::events::Events;
 use crate::node::link::Dialler;
@@ -162,8 +163,16 @@ impl Desk {
     /// # Errors
     /// [`SendError`].
     pub async fn send(&self, outgoing: Outgoing) -> Result<(), SendError> {
+        self.send_with(outgoing, Vec::new()).await
+    }
+
+    /// The same, with changes that come about together with it or not at all.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send_with(&self, outgoing: Outgoing, also: Vec<Change>) -> Result<(), SendError> {
         let (reply, answer) = oneshot::channel();
-        let input = Input::Send { outgoing: Box::new(outgoing), reply };
+        let input = Input::Send { outgoing: Box::new(outgoing), also, reply };
         self.inputs.send(input).await.map_err(|_| Gone)?;
         Ok(answer.await.map_err(|_| Gone)??)
     }
@@ -173,10 +182,36 @@ impl Desk {
     /// # Errors
     /// [`Gone`].
     pub async fn record_reading(&self, reading: Reading) -> Result<(), Gone> {
+        self.record_reading_with(reading, Vec::new()).await
+    }
+
+    /// The same, with changes that come about whether it is the first showing or not.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn record_reading_with(&self, reading: Reading, also: Vec<Change>) -> Result<(), Gone> {
         let (reply, answer) = oneshot::channel();
-        let input = Input::Read { reading: Box::new(reading), reply };
+        let input = Input::Read { reading: Box::new(reading), also, reply };
         self.inputs.send(input).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
+    }
+
+    /// Applies changes that concern no notice on its way, all or none; returns once they are on stable storage.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn record(&self, changes: Vec<Change>) -> Result<(), Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Record { changes, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Enters a deed into the access journal; returns once it is on stable storage.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn journal(&self, entry: Entry) -> Result<(), Gone> {
+        self.record(vec![Change::Journal(Box::new(entry))]).await
     }
 
     /// Tells the core that the node's certificate, or its standing with the authority, has changed.

@@ -49,6 +49,15 @@ pub(super) const PORTIONS: u8 = b'z';
 /// `h` → [`super::records::HighestDirectory`].
 pub(super) const HIGHEST: u8 = b'h';
 
+/// `j<number>` → an entry of the access journal, chained and encrypted.
+pub(super) const JOURNAL: u8 = b'j';
+/// `J` → where the access journal ends, encrypted.
+pub(super) const JOURNAL_HEAD: u8 = b'J';
+
+pub(super) fn of_entry(seq: u64) -> Vec<u8> {
+    join(JOURNAL, &[&seq.to_be_bytes()])
+}
+
 pub(super) fn of_seq(seq: OutboxSeq) -> Vec<u8> {
     join(OUTBOX, &[&seq.0.to_be_bytes()])
 }

@@ -5,6 +5,7 @@
 //! section 10), so `fdatasync` of its file follows. Content is never stored in the clear: drafts are encrypted
 //! with the vault's store key, received notices stay sealed and are opened again when they are read.
 
+mod journal;
 mod keys;
 mod listing;
 mod portions;
@@ -17,10 +18,12 @@ mod write;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use thiserror::Error;
 use valise_proto::wire::WireError;
 
+pub use journal::{Broken, Head};
 pub use listing::{Look, Page};
 pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
@@ -77,6 +80,8 @@ pub struct Store {
     file: File,
     path: PathBuf,
     key: StoreKey,
+    /// Where the access journal ends.
+    chain: Mutex<Head>,
     /// Held for as long as the store is open.
     _lock: File,
 }
@@ -98,8 +103,10 @@ impl Store {
             path: file_path,
             reason: source,
         })?;
-        let store = Self { db, file, path: path.to_owned(), key, _lock: lock };
+        let store =
+            Self { db, file, path: path.to_owned(), key, chain: Mutex::new(Head::empty()), _lock: lock };
         store.check_format()?;
+        store.open_journal()?;
         folder::sync_folder(&engine)?;
         folder::sync_folder(path)?;
         Ok(store)

@@ -26,10 +26,14 @@ impl Store {
     /// storage: the caller must stop, and start anew from what the disk then holds.
     pub fn apply<'a>(&self, changes: impl IntoIterator<Item = &'a Change>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
+        let mut chain = self.chain();
+        let mut head = *chain;
         for change in changes {
             self.write(&mut batch, change)?;
+            self.chain_on(&mut batch, &mut head, change)?;
         }
         self.db.apply_batch(batch)?;
+        *chain = head;
         self.make_durable()
     }
 
@@ -53,6 +57,8 @@ impl Store {
                 let record = ReadRecord { officer: officer.clone(), at: *at };
                 self.record(batch, keys::of_notice(keys::READ, notice_id), &record)
             }
+            // `chain_on` writes it.
+            Change::Journal(_) => Ok(()),
             Change::DeadlinePassed(deadline) => {
                 batch.remove(keys::of_deadline(deadline.respond_by, &deadline.notice_id));
                 time(batch, keys::of_notice(keys::PASSED, &deadline.notice_id), deadline.respond_by);

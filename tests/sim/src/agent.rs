@@ -282,6 +282,7 @@ impl Agent {
             | Told::Receipt(_)
             | Told::SetAside(_)
             | Told::Read(_)
+            | Told::Recorded(_)
             | Told::DeadlinePassed(_) => Ok(()),
         }
     }

@@ -89,7 +89,7 @@ impl LocalClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn read(&self, id: &NoticeId, officer: &str) -> Result<OpenedNotice, ClientError> {
-        let request = serde_json::to_vec(&ReadRequest { officer: officer.to_owned() });
+        let request = serde_json::to_vec(&ReadRequest { officer: officer.to_owned(), reason: None });
         let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
         self.post(&format!("/v1/notices/{id}/read"), request.into()).await
     }

@@ -8,10 +8,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, apart, body_of};
+use crate::api::caller::Caller;
+use crate::api::entries;
 use crate::api::types::{ErrorBody, NoticeBody, Queued};
 use crate::compose::preview::Preview;
 use crate::compose::{Draft, Signed};
 use crate::node::Desk;
+use crate::officers::Role;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -23,8 +26,10 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
     responses((status = 200, body = Preview), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn preview(
     State(desk): State<Desk>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Preview> {
+    caller.must(Role::Drafter)?;
     let json = body_of(body)?;
     let preview = apart(&desk, move |office| {
         let now = office.now();
@@ -38,12 +43,18 @@ pub(in crate::api) async fn preview(
     responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn send(
     State(desk): State<Desk>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Queued> {
+    caller.must(Role::Drafter)?;
     let json = body_of(body)?;
-    let signed: Signed = apart(&desk, move |office| {
+    let (signed, entries): (Signed, _) = apart(&desk, move |office| {
         let now = office.now();
-        Ok(Draft::read(json, office, now)?.address(office, now)?.seal(office, now)?.sign(office)?)
+        let addressed = Draft::read(json, office, now)?.address(office, now)?;
+        let preview = Preview::of(&addressed, now);
+        let signed = addressed.seal(office, now)?.sign(office)?;
+        let entries = entries::of_sending(&caller, now, signed.envelope().header(), &preview.omissions);
+        Ok((signed, entries))
     })
     .await?;
     let header = signed.envelope().header();
@@ -55,7 +66,7 @@ pub(in crate::api) async fn send(
         expires_at: header.expires_at,
         respond_by: header.respond_by,
     };
-    desk.send(signed.into_outgoing()).await?;
+    desk.send_with(signed.into_outgoing(), entries).await?;
     tracing::info!(notice = %queued.notice_id, "queued");
     Ok(Json(queued))
 }

@@ -16,13 +16,16 @@ use valise_proto::id::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{Answer, Asked, LIST_DEFAULT, LIST_MAX, apart, body_of};
+use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, InboxFilter, InboxPage, SearchRequest};
 use crate::api::views;
 use crate::compose::content;
+use crate::journal::{Deed, Entry};
 use crate::node::Desk;
 use crate::node::office::Office;
 use crate::node::showing;
+use crate::officers::Role;
 use crate::store::{Inbox, Look};
 
 /// Most notices that one search opens.
@@ -42,8 +45,10 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
     responses((status = 200, body = InboxPage), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn inbox(
     State(desk): State<Desk>,
+    caller: Caller,
     Asked(filter): Asked<InboxFilter>,
 ) -> Answer<InboxPage> {
+    caller.must(Role::Reader)?;
     let page = apart(&desk, move |office| listed(office, &filter, |_| Some(true))).await?;
     Ok(Json(page))
 }
@@ -54,11 +59,21 @@ pub(in crate::api) async fn inbox(
     responses((status = 200, body = InboxPage), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn search(
     State(desk): State<Desk>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<InboxPage> {
-    let SearchRequest { text, filter, .. } =
+    caller.must(Role::Reader)?;
+    let SearchRequest { text, filter, reason, officer } =
         serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
-    let words = words_of(&Zeroizing::new(text))?;
+    let text = Zeroizing::new(text);
+    let words = words_of(&text)?;
+    let officer = match officer {
+        Some(officer) => caller.acting_as(Some(&officer))?,
+        None => caller.officer.clone(),
+    };
+    let reason = caller.reason(reason.as_deref())?;
+    let entry = Entry::new(desk.office().now(), &officer, Deed::Search).because(reason.as_deref());
+    desk.journal(entry.saying(text.as_str())).await?;
     let page = apart(&desk, move |office| {
         let mut opened = 0;
         let mut page = listed(office, &filter, |inbox| {

@@ -17,7 +17,6 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use valise_proto::id::NoticeId;
-use valise_proto::receipt::OFFICER_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
@@ -68,14 +67,4 @@ pub(in crate::api) fn body_of(body: Result<Bytes, BytesRejection>) -> Result<Zer
 
 pub(in crate::api) fn id_of(text: &str) -> Result<NoticeId, ApiError> {
     text.parse().map_err(ApiError::bad_request)
-}
-
-pub(in crate::api) fn officer_of(name: String) -> Result<String, ApiError> {
-    let name = name.trim().to_owned();
-    if name.is_empty() || name.len() > OFFICER_BYTES_MAX || name.chars().any(char::is_control) {
-        let message =
-            format!("officer: name the officer who reads, in 1 to {OFFICER_BYTES_MAX} bytes of plain text");
-        return Err(ApiError::bad_request(message));
-    }
-    Ok(name)
 }

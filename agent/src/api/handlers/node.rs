@@ -6,6 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, apart};
+use crate::api::caller::Onlooker;
 use crate::api::error::ApiError;
 use crate::api::types::{AsideFacts, DirectoryView, ErrorBody, NodeStatus, SentFacts};
 use crate::api::{standing, views};
@@ -24,7 +25,7 @@ const STATUS_LIST_MAX: usize = 10;
 /// How the node is.
 #[utoipa::path(get, path = "/v1/status", tag = "node",
     responses((status = 200, body = NodeStatus), (status = "default", body = ErrorBody)))]
-pub(in crate::api) async fn status(State(desk): State<Desk>) -> Answer<NodeStatus> {
+pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Answer<NodeStatus> {
     let (link, outbox) = (desk.link(), desk.outbox_len());
     let status = apart(&desk, move |office| {
         let now = office.now();
@@ -64,6 +65,6 @@ fn newest_sent(office: &Office) -> Result<Vec<SentFacts>, ApiError> {
 /// Who takes part.
 #[utoipa::path(get, path = "/v1/directory", tag = "node",
     responses((status = 200, body = DirectoryView), (status = "default", body = ErrorBody)))]
-pub(in crate::api) async fn directory(State(desk): State<Desk>) -> Json<DirectoryView> {
+pub(in crate::api) async fn directory(State(desk): State<Desk>, _: Onlooker) -> Json<DirectoryView> {
     Json(views::directory_view(&desk.office().directory()))
 }

@@ -10,15 +10,18 @@ use utoipa_axum::routes;
 use valise_proto::envelope::OpenedPortion;
 use valise_proto::id::NoticeId;
 
-use super::{Answer, apart, body_of, id_of, officer_of};
+use super::{Answer, apart, body_of, id_of};
+use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{Direction, ErrorBody, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
 use crate::api::views;
 use crate::compose::content;
-use crate::core::Reading;
+use crate::core::{Change, Reading};
+use crate::journal::{Deed, Entry};
 use crate::node::Desk;
 use crate::node::office::{Office, Statement};
 use crate::node::showing::{self, NotShown};
+use crate::officers::Role;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -28,7 +31,12 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
 /// What the header of a notice tells, and its receipts. No content.
 #[utoipa::path(get, path = "/v1/notices/{id}", tag = "notices", params(("id" = String, Path, description = "The notice's id")),
     responses((status = 200, body = NoticeFacts), (status = "default", body = ErrorBody)))]
-pub(in crate::api) async fn show(State(desk): State<Desk>, Path(id): Path<String>) -> Answer<NoticeFacts> {
+pub(in crate::api) async fn show(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Answer<NoticeFacts> {
+    caller.must_any(&Role::ALL)?;
     let id = id_of(&id)?;
     Ok(Json(apart(&desk, move |office| facts_of(office, &id)).await?))
 }
@@ -50,14 +58,18 @@ pub(in crate::api) fn facts_of(office: &Office, id: &NoticeId) -> Result<NoticeF
 pub(in crate::api) async fn read(
     State(desk): State<Desk>,
     Path(id): Path<String>,
+    caller: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<OpenedNotice> {
+    caller.must(Role::Reader)?;
     let id = id_of(&id)?;
     let request: ReadRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
-    let officer = officer_of(request.officer)?;
+    let officer = caller.acting_as(Some(&request.officer))?;
+    let reason = caller.reason(request.reason.as_deref())?;
     let (opened, reading) = apart(&desk, move |office| open(office, id, officer)).await?;
     // Persist before you speak: nobody is shown anything before it is on record who was.
-    desk.record_reading(reading).await?;
+    let entry = Entry::new(reading.at, &reading.officer, Deed::Open).about(id).because(reason.as_deref());
+    desk.record_reading_with(reading, vec![Change::Journal(Box::new(entry))]).await?;
     let notice = apart(&desk, move |office| facts_of(office, &id)).await?;
     Ok(Json(OpenedNotice { notice, opened }))
 }

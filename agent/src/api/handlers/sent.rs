@@ -9,10 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
+use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, NoticeStatus};
 use crate::api::views::{self, SentState};
 use crate::node::Desk;
+use crate::officers::Role;
 use crate::store::Sent;
 
 /// The paths of this matter.
@@ -47,8 +49,10 @@ pub(in crate::api) struct StatusQuery {
 pub(in crate::api) async fn notice_status(
     State(desk): State<Desk>,
     Path(id): Path<String>,
+    caller: Caller,
     Asked(query): Asked<StatusQuery>,
 ) -> Answer<NoticeStatus> {
+    caller.must_any(&Role::ALL)?;
     let id = id_of(&id)?;
     if let Some(wait) = query.wait {
         let timeout = Duration::from_secs(query.timeout.unwrap_or(30)).min(WAIT_MAX);

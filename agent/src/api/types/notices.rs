@@ -165,7 +165,11 @@ pub struct ReceiptFacts {
 #[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// Who.
+    #[serde(default)]
     pub officer: String,
+    /// Why, for the access journal; needed once the node has officers' accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// An opened notice.
