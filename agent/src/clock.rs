@@ -52,6 +52,15 @@ pub fn randomness() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
+/// A handle that nothing follows from, in the form of a notice's id.
+#[must_use]
+pub fn new_handle() -> NoticeId {
+    let (mut random, mut time) = ([0; 10], [0; 8]);
+    randomness().fill_bytes(&mut random);
+    randomness().fill_bytes(&mut time);
+    NoticeId::new(Timestamp::from_millis(u64::from_be_bytes(time) >> 16), random)
+}
+
 /// A new notice id.
 #[must_use]
 pub fn new_notice_id(now: Timestamp) -> NoticeId {

@@ -9,6 +9,7 @@ use valise_proto::label::{Denial, may_access};
 use zeroize::Zeroizing;
 
 use super::content::{Content, Mistake};
+use super::derived::Derived;
 use super::{ComposeError, Draft};
 use crate::node::office::Office;
 
@@ -32,15 +33,30 @@ pub struct Addressed {
     pub(super) portions: Vec<PlainPortion>,
     pub(super) addressees: Vec<Addressee>,
     pub(super) directory: Arc<Directory>,
+    /// Where it is made from another notice.
+    pub(super) derived: Option<Derived>,
 }
 
+/// Agencies, each with why it is addressed.
+type Named = Vec<(AgencyId, Vec<String>)>;
+
 pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
+    addressed(draft, office, now, |content, directory| content.addressees(office.agency(), directory))
+}
+
+/// Settles the access of whoever `who` says is addressed.
+pub(super) fn addressed(
+    draft: Draft,
+    office: &Office,
+    now: Timestamp,
+    who: impl FnOnce(&Content, &Directory) -> Result<Named, Vec<Mistake>>,
+) -> Result<Addressed, ComposeError> {
     let directory = office.directory();
     office.check_fresh(&directory, now)?;
     let Draft { content, json } = draft;
     let portions = content.portions();
     check_origination(office.agency(), &directory, &content, &portions)?;
-    let addressed = content.addressees(office.agency(), &directory).map_err(ComposeError::Mistakes)?;
+    let addressed = who(&content, &directory).map_err(ComposeError::Mistakes)?;
     let decide = |(agency, reasons): (AgencyId, Vec<String>)| {
         let (permitted, denied) = match directory.agency(&agency) {
             Some(entry) => decide(entry, &portions),
@@ -49,7 +65,7 @@ pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<A
         Addressee { agency, reasons, permitted, denied }
     };
     let addressees = addressed.into_iter().map(decide).collect();
-    Ok(Addressed { content, json, portions, addressees, directory })
+    Ok(Addressed { content, json, portions, addressees, directory, derived: None })
 }
 
 fn check_origination(

@@ -70,6 +70,11 @@ impl Content {
         self.notice.withdraws()
     }
 
+    /// The agencies that the author names.
+    pub(super) fn recipients(&self) -> &[AgencyId] {
+        self.notice.recipients()
+    }
+
     /// The portions, encoded for sealing.
     pub(super) fn portions(&self) -> Vec<PlainPortion> {
         let plain =

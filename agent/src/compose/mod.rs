@@ -6,6 +6,7 @@
 
 mod addressing;
 pub mod content;
+pub(crate) mod derived;
 pub mod preview;
 
 use std::sync::Arc;
@@ -111,6 +112,7 @@ impl Draft {
 pub struct Sealed {
     sealed: valise_proto::envelope::Sealed,
     json: Zeroizing<Vec<u8>>,
+    origin: Option<DraftBytes>,
 }
 
 impl Addressed {
@@ -124,7 +126,9 @@ impl Addressed {
             return Err(ComposeError::Mistakes(mistakes));
         }
         let directory: &Arc<Directory> = &self.directory;
-        let expires_at = self.content.expires_at().unwrap_or_else(|| now.plus(office.config().lifetime));
+        let derived = self.derived.as_ref().map(|derived| derived.expires_at);
+        let expires_at =
+            derived.or(self.content.expires_at()).unwrap_or_else(|| now.plus(office.config().lifetime));
         let draft = HeaderDraft {
             notice_id: new_notice_id(now),
             kind: self.content.kind(),
@@ -137,7 +141,7 @@ impl Addressed {
             in_reply_to: self.content.in_reply_to(),
             supersedes: self.content.supersedes(),
             withdraws: self.content.withdraws(),
-            derived_from: None,
+            derived_from: self.derived.as_ref().map(|derived| derived.handle),
         };
         let recipient = |addressee: &Addressee| {
             let key = directory.agency(&addressee.agency)?.sealing_key_at(now)?;
@@ -147,7 +151,7 @@ impl Addressed {
         // `mistakes` has named every recipient without a key.
         let recipients: Vec<_> = self.addressees.iter().filter_map(recipient).collect();
         let sealed = seal(draft, &self.portions, &recipients, &mut randomness())?;
-        Ok(Sealed { sealed, json: self.json })
+        Ok(Sealed { sealed, json: self.json, origin: self.derived.map(|derived| derived.origin) })
     }
 }
 
@@ -159,7 +163,7 @@ impl Sealed {
     pub fn sign(self, office: &Office) -> Result<Signed, ComposeError> {
         let max = office.limits().envelope_bytes_max;
         let envelope = self.sealed.sign(office.vault().signing_key());
-        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)));
+        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json))).with_origin(self.origin);
         let len = outgoing.encoded.len();
         if len > max { Err(ComposeError::TooLarge { len, max }) } else { Ok(Signed(outgoing)) }
     }

@@ -59,6 +59,8 @@ pub struct Outgoing {
     pub encoded: Bytes,
     /// The author's JSON, for the store to encrypt; none for receipts.
     pub draft: Option<Draft>,
+    /// What it was made from, for the store to encrypt, where it was made from another notice.
+    pub origin: Option<Draft>,
 }
 
 /// What the author wrote. Its `Debug` shows nothing of it.
@@ -346,7 +348,13 @@ impl Outgoing {
     #[must_use]
     pub fn new(envelope: valise_proto::envelope::Envelope, draft: Option<Draft>) -> Self {
         let encoded = envelope.encode();
-        Self { envelope, encoded, draft }
+        Self { envelope, encoded, draft, origin: None }
+    }
+
+    /// The same with what it was made from.
+    #[must_use]
+    pub fn with_origin(self, origin: Option<Draft>) -> Self {
+        Self { origin, ..self }
     }
 
     /// What the core remembers of it.

@@ -46,6 +46,10 @@ pub(super) const DIRECTORY: u8 = b'w';
 
 /// `z<notice><chunk>` → what a destroyed sealing key opened, encrypted.
 pub(super) const PORTIONS: u8 = b'z';
+/// `O<notice><chunk>` → what a notice of ours was made from, encrypted.
+pub(super) const ORIGIN: u8 = b'O';
+/// `R<order><chunk>` → a release that waits for a second officer, encrypted.
+pub(super) const ORDER: u8 = b'R';
 /// `h` → [`super::records::HighestDirectory`].
 pub(super) const HIGHEST: u8 = b'h';
 

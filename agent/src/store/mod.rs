@@ -11,6 +11,7 @@ mod listing;
 mod portions;
 mod read;
 mod records;
+mod releases;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -28,6 +29,7 @@ pub use listing::{Look, Page};
 pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
 pub use records::{AsideRecord, HighestDirectory, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};
+pub use releases::Secret;
 
 use crate::folder::{self, FileError};
 use crate::vault::{CannotDecrypt, StoreKey};

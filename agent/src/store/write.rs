@@ -82,6 +82,10 @@ impl Store {
             let place = keys::of_notice(keys::DRAFT, notice_id);
             chunks(batch, &place, &self.key.encrypt(&place, &draft.0)?);
         }
+        if let Some(origin) = &outgoing.origin {
+            let place = keys::of_notice(keys::ORIGIN, notice_id);
+            chunks(batch, &place, &self.key.encrypt(&place, &origin.0)?);
+        }
         if let Some(deadline) = outgoing.deadline() {
             batch.insert(keys::of_deadline(deadline.respond_by, notice_id), &[]);
         }

@@ -54,7 +54,7 @@ pub use person::{BirthPlace, Name, NameKind, Person, PersonRole, Residence, Sex,
 pub use place::{British, Citizenship, Country, NoState, PlaceCode, Script};
 pub use portion::Portion;
 pub use remark::{Correction, Remark, Response, Withdrawal};
-pub use safeguards::{MINOR_REVIEW_MAX, REVIEW_DEFAULT, REVIEW_MAX, Safeguard};
+pub use safeguards::{MINOR_REVIEW_MAX, REVIEW_DEFAULT, REVIEW_MAX, Safeguard, about_minors};
 pub use schema::schema;
 pub use terms::{TERM_BYTES_MAX, Terms};
 pub use text::{Line, List, Prose};

@@ -12,10 +12,12 @@
 
 mod basis;
 mod minors;
+mod onward;
 mod protection;
 mod suspects;
 
 pub use basis::Safeguard;
+pub use onward::about_minors;
 pub(super) use protection::{consular_access, refugees};
 
 use std::time::Duration;
