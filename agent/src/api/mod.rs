@@ -138,6 +138,8 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(handlers::compose::routes())
         .merge(handlers::notices::routes())
         .merge(handlers::inbox::routes())
+        .merge(handlers::followups::routes())
+        .merge(handlers::track::routes())
         .merge(handlers::sent::routes())
         .merge(handlers::node::routes())
         .merge(handwork::routes())

@@ -1,6 +1,7 @@
 //! The command line. All but `init`, `join`, `run` and the like talk to the running node over its socket.
 //!
-//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 the node is not running.
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 the node is not running, or what was
+//! asked for is done and shows something that wants attention (someone is late, the agency is suspended).
 
 #![deny(clippy::print_stdout)] // `say!` reports what cannot be printed
 
@@ -16,6 +17,7 @@ macro_rules! tell {
 
 mod client;
 mod events;
+mod followups;
 mod inbox;
 mod local;
 mod remote;
@@ -36,6 +38,8 @@ use crate::folder::Folder;
 const EXIT_FAILED: u8 = 1;
 const EXIT_MISTAKES: u8 = 2;
 const EXIT_NOT_RUNNING: u8 = 3;
+/// Done, but something wants attention.
+const EXIT_ATTENTION: u8 = 3;
 
 /// The agency's node of a Valise exchange: composes, signs, seals and sends notices; receives, verifies and opens them.
 #[derive(Debug, Parser)]
@@ -131,6 +135,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         officer: String,
     },
+    #[command(flatten)]
+    FollowUp(followups::FollowUp),
     /// Show how the node is, or what became of a notice sent from here
     Status {
         /// The notice
@@ -336,6 +342,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Status { id: None } => remote::status(&common),
         Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
         Command::Directory => remote::directory(&common),
+        Command::FollowUp(command) => followups::run(&common, command),
         Command::Events(args) => events::follow(&common, &args),
     }
 }

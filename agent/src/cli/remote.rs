@@ -13,7 +13,7 @@ use crate::api::BODY_BYTES_MAX;
 use crate::folder;
 
 /// Reads a notice from a file or, for `-`, from standard input.
-fn notice(file: &Path) -> Result<Bytes, Ended> {
+pub(super) fn notice(file: &Path) -> Result<Bytes, Ended> {
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
         let room = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);

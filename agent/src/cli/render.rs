@@ -11,7 +11,7 @@ use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
-    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
+    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts, TrackFacts,
 };
 use crate::compose::Mistake;
 use crate::compose::preview::Preview;
@@ -337,6 +337,19 @@ pub(super) fn notice_status(status: &NoticeStatus) -> String {
     }
     facts.text(table);
     facts.0
+}
+
+pub(super) fn track(track: &TrackFacts) -> String {
+    let mut facts = Facts::new();
+    let outstanding = track.outstanding.iter().map(|one| format!("{}: {}", one.agency, one.reason));
+    for one in outstanding {
+        facts.line("Outstanding", one);
+    }
+    let answered = track.status.recipients.iter().filter(|one| one.answered).map(|one| &one.agency);
+    let answered: Vec<_> = answered.collect();
+    facts.maybe("Answered", (!answered.is_empty()).then(|| joined(&answered)));
+    facts.maybe("Late", (!track.late.is_empty()).then(|| joined(&track.late)));
+    format!("{}{}", notice_status(&track.status), facts.0)
 }
 
 pub(super) fn directory(view: &DirectoryView) -> String {

@@ -1,6 +1,7 @@
 //! The other side of the local API: what the command line, and programs in Rust, ask a running node through.
 
 mod events;
+mod followups;
 mod node;
 mod notices;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 pub use self::events::Following;
+pub use self::followups::Until;
 pub use self::notices::Wait;
 use super::types::{ErrorBody, ErrorFacts};
 use crate::config::Config;

@@ -1,10 +1,12 @@
 //! What each path of the local API does, by matter.
 
 pub(super) mod compose;
+pub(super) mod followups;
 pub(super) mod inbox;
 pub(super) mod node;
 pub(super) mod notices;
 pub(super) mod sent;
+pub(super) mod track;
 
 use std::sync::Arc;
 use std::time::Duration;

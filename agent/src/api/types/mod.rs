@@ -1,5 +1,6 @@
 //! What the local API says, as JSON, by matter.
 
+mod followups;
 mod inbox;
 mod node;
 mod notices;
@@ -8,6 +9,7 @@ mod sent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::followups::{CorrectRequest, OutstandingFacts, RespondRequest, TrackFacts, WithdrawRequest};
 pub use self::inbox::{InboxFilter, InboxPage, SearchRequest};
 pub use self::node::{
     AgencyFacts, AsideFacts, BrokerFacts, ConnectionFacts, DirectoryFacts, DirectoryView, NodeStatus,

@@ -1,0 +1,210 @@
+//! Answering a received notice, and correcting or withdrawing one that was sent from here.
+//!
+//! Claimed: what is sent by these ways keeps the rules of every other notice, for it is written as one and goes the same
+//! way; a correction or withdrawal is of this agency's own notice, of the newest of its chain, and is addressed to
+//! everybody who got any notice of the chain.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use valise_proto::envelope::Envelope;
+use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::label::Label;
+use zeroize::Zeroizing;
+
+use super::{Answer, apart, body_of, compose, id_of};
+use crate::api::caller::Caller;
+use crate::api::error::ApiError;
+use crate::api::types::{CorrectRequest, ErrorBody, Queued, RespondRequest, WithdrawRequest};
+use crate::node::Desk;
+use crate::node::office::Office;
+use crate::officers::Role;
+
+/// The label of a withdrawal unless another is asked for: everybody who got the notice has to be able to read that it
+/// no longer counts.
+const WITHDRAWAL_LABEL: &str = "UNCLASSIFIED";
+
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(respond)).routes(routes!(correct)).routes(routes!(withdraw))
+}
+
+/// Answers a received notice; the answer goes to its originator.
+#[utoipa::path(post, path = "/v1/notices/{id}/respond", tag = "follow-ups", params(("id" = String, Path, description = "The notice that is answered")),
+    request_body = RespondRequest, responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
+pub(in crate::api) async fn respond(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Queued> {
+    caller.must(Role::Drafter)?;
+    let id = id_of(&id)?;
+    let request: RespondRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
+    let json = apart(&desk, move |office| response(office, &id, request)).await?;
+    compose::queue(&desk, caller, json).await.map(Json)
+}
+
+/// Sends a corrected notice in the place of one that was sent from here. Everybody who got that one gets it.
+#[utoipa::path(post, path = "/v1/notices/{id}/correct", tag = "follow-ups", params(("id" = String, Path, description = "The notice that is corrected")),
+    request_body = CorrectRequest, responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
+pub(in crate::api) async fn correct(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Queued> {
+    caller.must(Role::Drafter)?;
+    let id = id_of(&id)?;
+    let request: CorrectRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
+    let json = apart(&desk, move |office| correction(office, &id, request)).await?;
+    compose::queue(&desk, caller, json).await.map(Json)
+}
+
+/// Takes back a notice that was sent from here. Everybody who got it is told.
+#[utoipa::path(post, path = "/v1/notices/{id}/withdraw", tag = "follow-ups", params(("id" = String, Path, description = "The notice that is withdrawn")),
+    request_body = WithdrawRequest, responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
+pub(in crate::api) async fn withdraw(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer<Queued> {
+    caller.must(Role::Drafter)?;
+    let id = id_of(&id)?;
+    let request: WithdrawRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
+    let json = apart(&desk, move |office| withdrawal(office, &id, request)).await?;
+    compose::queue(&desk, caller, json).await.map(Json)
+}
+
+/// What is written, as an author would have written it.
+fn written(notice: &Value) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(notice.to_string().into_bytes())
+}
+
+fn response(office: &Office, id: &NoticeId, request: RespondRequest) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let RespondRequest { outcome, text, about, label } = request;
+    let store = office.store();
+    if store.received(id)?.is_none() {
+        let sent = store.sent_record(id)?.is_some();
+        return Err(if sent { ApiError::was_sent(id) } else { ApiError::unknown_notice(id) });
+    }
+    let envelope = store.envelope(id)?.ok_or_else(|| ApiError::unknown_notice(id))?;
+    let header = envelope.header();
+    let label = label.map_or_else(|| label_held(&envelope), Ok)?;
+    let mut part = serde_json::Map::from_iter([("type".to_owned(), json!("response"))]);
+    part.extend(outcome.map(|outcome| ("outcome".to_owned(), outcome.into())));
+    part.extend((!about.is_empty()).then(|| ("about".to_owned(), about.into())));
+    part.extend(text.map(|text| ("text".to_owned(), text.into())));
+    Ok(written(&json!({
+        "kind": "RESPONSE", "precedence": header.precedence, "label": label,
+        "in_reply_to": id, "recipients": [header.originator], "parts": [part],
+    })))
+}
+
+/// The label of all that is held here of a notice: an answer may quote any of it, and nothing else is known here.
+fn label_held(envelope: &Envelope) -> Result<String, ApiError> {
+    let portions = &envelope.header().portions;
+    let held = envelope.portions().iter().filter_map(|portion| portions.get(portion.index.get()));
+    let label = Label::join(held.map(|portion| &portion.label));
+    let label = label.map(|label| label.to_string());
+    label.ok_or_else(|| ApiError::bad_request("label: name the label of the answer; none can be derived"))
+}
+
+fn correction(office: &Office, id: &NoticeId, request: CorrectRequest) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let CorrectRequest { reason, mut notice } = request;
+    let holders = holders(office, id)?;
+    let Some(fields) = notice.as_object_mut() else {
+        return Err(ApiError::bad_request("notice: write the corrected notice whole, as a JSON object"));
+    };
+    fields.insert("kind".to_owned(), "CORRECTION".into());
+    fields.insert("supersedes".to_owned(), json!(id));
+    let part = json!({ "type": "correction", "reason": reason });
+    append(fields, "parts", [part])?;
+    let named: Vec<Value> = holders.iter().map(|agency| json!(agency)).collect();
+    append(fields, "recipients", named)?;
+    Ok(written(&notice))
+}
+
+/// Adds to a list, which is made where it is not there; what is in it already is not added again.
+fn append(
+    fields: &mut serde_json::Map<String, Value>,
+    name: &str,
+    more: impl IntoIterator<Item = Value>,
+) -> Result<(), ApiError> {
+    let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+    let Some(list) = list.as_array_mut() else {
+        return Err(ApiError::bad_request(format_args!("notice.{name}: write a list")));
+    };
+    for value in more {
+        if !list.contains(&value) {
+            list.push(value);
+        }
+    }
+    Ok(())
+}
+
+fn withdrawal(office: &Office, id: &NoticeId, request: WithdrawRequest) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    let WithdrawRequest { reason, label } = request;
+    let holders = holders(office, id)?;
+    let precedence = office.store().sent_record(id)?.map(|record| record.precedence);
+    let label = label.unwrap_or_else(|| WITHDRAWAL_LABEL.to_owned());
+    Ok(written(&json!({
+        "kind": "WITHDRAWAL", "precedence": precedence, "label": label, "withdraws": id,
+        "recipients": holders, "parts": [{ "type": "withdrawal", "reason": reason }],
+    })))
+}
+
+/// Everybody who was sent a notice of ours, or one that it took the place of.
+fn holders(office: &Office, id: &NoticeId) -> Result<BTreeSet<AgencyId>, ApiError> {
+    let store = office.store();
+    if store.received(id)?.is_some() {
+        let message = format!(
+            "notice {id} was received here: only its originator corrects or withdraws it; `valise-agent respond {id}` tells the originator what you found"
+        );
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "NOT_ORIGINATOR", message));
+    }
+    let mut holders = BTreeSet::new();
+    let mut next = Some(*id);
+    let mut passed = BTreeSet::new();
+    while let Some(id) = next.filter(|id| passed.insert(*id)) {
+        let record = store.sent_record(&id)?.ok_or_else(|| ApiError::unknown_notice(&id))?;
+        holders.extend(record.recipients);
+        next = store.envelope(&id)?.and_then(|envelope| envelope.header().supersedes);
+    }
+    check_newest(office, id)?;
+    Ok(holders)
+}
+
+/// Only the newest of a chain is in force.
+fn check_newest(office: &Office, id: &NoticeId) -> Result<(), ApiError> {
+    let store = office.store();
+    for record in store.sent_records(usize::MAX)? {
+        if !matches!(
+            record.kind,
+            valise_proto::envelope::NoticeKind::Correction | valise_proto::envelope::NoticeKind::Withdrawal
+        ) {
+            continue;
+        }
+        let Some(envelope) = store.envelope(&record.notice_id)? else { continue };
+        let header = envelope.header();
+        let took = header.supersedes == Some(*id) || header.withdraws == Some(*id);
+        // One that no broker took has changed nothing.
+        let stands = store.sent(&record.notice_id)?.is_some_and(|sent| sent.unsent.is_none() && sent.lapsed_at.is_none());
+        if took && stands {
+            let message = format!(
+                "notice {id} is out of force already: {} {} took its place; what is newest can be corrected or withdrawn",
+                record.kind, record.notice_id
+            );
+            return Err(ApiError::new(StatusCode::CONFLICT, "SUPERSEDED", message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The way of a notice that was sent from here.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use valise_proto::id::{NoticeId, Timestamp};
+
+use super::{Answer, Asked, WAIT_MAX, apart, id_of};
+use crate::api::caller::Caller;
+use crate::api::error::ApiError;
+use crate::api::types::{ErrorBody, NoticeStatus, OutstandingFacts, RecipientStatus, TrackFacts};
+use crate::api::views::{self, SentState};
+use crate::node::Desk;
+use crate::node::office::Office;
+use crate::officers::Role;
+use crate::store::Sent;
+
+/// The paths of this matter.
+pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new().routes(routes!(track))
+}
+
+/// What a caller may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum TrackFor {
+    /// An answer of every recipient.
+    Answered,
+    /// The proof of every recipient that it has purged the notice.
+    Purged,
+}
+
+/// What may be asked of a notice's way.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct TrackQuery {
+    /// Answer not before this has happened, or `timeout` seconds have passed.
+    #[param(inline)]
+    wait: Option<TrackFor>,
+    /// Seconds, 30 unless given, at most 600.
+    timeout: Option<u64>,
+}
+
+/// Every step of a notice at every recipient, who is late with an answer, and who is not known to have it.
+#[utoipa::path(get, path = "/v1/notices/{id}/track", tag = "follow-ups", params(("id" = String, Path, description = "The notice's id"), TrackQuery),
+    responses((status = 200, body = TrackFacts), (status = "default", body = ErrorBody)))]
+pub(in crate::api) async fn track(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Asked(query): Asked<TrackQuery>,
+) -> Answer<TrackFacts> {
+    caller.must_any(&[Role::Drafter, Role::Reader, Role::Releaser])?;
+    let id = id_of(&id)?;
+    if let Some(wait) = query.wait {
+        let timeout = Duration::from_secs(query.timeout.unwrap_or(30)).min(WAIT_MAX);
+        desk.wait_until(timeout, |store| Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait, &sent))))
+            .await?;
+    }
+    Ok(Json(apart(&desk, move |office| way_of(office, &id)).await?))
+}
+
+fn met(wait: TrackFor, sent: &Sent) -> bool {
+    match SentState::of(sent) {
+        SentState::Queued => false,
+        // Nobody has it, and nothing more will come.
+        SentState::Refused | SentState::Lapsed => true,
+        SentState::Accepted => {
+            let status = views::notice_status(sent);
+            status.recipients.iter().all(|recipient| match wait {
+                TrackFor::Answered => recipient.answered,
+                TrackFor::Purged => recipient.state == "PURGED",
+            })
+        }
+    }
+}
+
+fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
+    let store = office.store();
+    let sent = match store.sent(id)? {
+        Some(sent) => sent,
+        None if store.received(id)?.is_some() => return Err(ApiError::was_received(id)),
+        None => return Err(ApiError::unknown_notice(id)),
+    };
+    Ok(way(views::notice_status(&sent), office.now()))
+}
+
+fn way(status: NoticeStatus, at: Timestamp) -> TrackFacts {
+    let over = status.deadline_passed || status.respond_by.is_some_and(|respond_by| respond_by <= at);
+    let is_late = |recipient: &&RecipientStatus| over && !recipient.answered && recipient.state != "PURGED";
+    let late = status.recipients.iter().filter(is_late).map(|recipient| recipient.agency.clone()).collect();
+    let outstanding = status.recipients.iter().filter_map(|recipient| {
+        let reason = outstanding(&status, recipient)?;
+        Some(OutstandingFacts { agency: recipient.agency.clone(), reason })
+    });
+    let outstanding = outstanding.collect();
+    TrackFacts { status, late, outstanding, at }
+}
+
+/// Why a recipient is not known to have the notice, where it is not.
+fn outstanding(status: &NoticeStatus, recipient: &RecipientStatus) -> Option<String> {
+    let last = || recipient.steps.last().and_then(|step| step.reason.clone());
+    match recipient.state.as_str() {
+        "PENDING" => Some(match status.state.as_str() {
+            "QUEUED" => "still queued here: no broker has taken it".to_owned(),
+            "REFUSED" => "refused by the broker".to_owned(),
+            "LAPSED" => "it expired here before a broker could be reached".to_owned(),
+            _ => "not fetched yet".to_owned(),
+        }),
+        "EXPIRED" => Some("it expired at the broker and was never fetched".to_owned()),
+        "REJECTED" => Some(last().unwrap_or_else(|| "rejected".to_owned())),
+        _ => None,
+    }
+}

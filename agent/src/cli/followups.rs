@@ -1,0 +1,137 @@
+//! Answering, correcting, withdrawing, and following what becomes of a notice.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use valise_proto::id::NoticeId;
+
+use super::client::ask;
+use super::{Common, EXIT_ATTENTION, Ended, Outcome, remote, render};
+use crate::api::client::Until;
+use crate::api::types::{CorrectRequest, Queued, RespondRequest, TrackFacts, WithdrawRequest};
+
+/// What is done about a notice after it was sent.
+#[derive(Debug, Subcommand)]
+pub(super) enum FollowUp {
+    /// Answer a received notice
+    Respond(RespondArgs),
+    /// Send a corrected notice in the place of one that was sent from here
+    Correct {
+        /// The notice that is corrected
+        id: NoticeId,
+        /// The notice whole, as it should be, JSON; `-` reads standard input
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+        /// What was wrong
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Take back a notice that was sent from here
+    Withdraw {
+        /// The notice
+        id: NoticeId,
+        /// Why; every recipient reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The label of the reason; UNCLASSIFIED unless given
+        #[arg(long, value_name = "BANNER")]
+        label: Option<String>,
+    },
+    /// Show every step of a notice at every recipient, and who is late; the exit code is 3 where someone is late, or
+    /// not known to have it
+    Track {
+        /// The notice
+        id: NoticeId,
+        /// Wait until this has happened at every recipient
+        #[arg(long, value_name = "WHAT")]
+        wait: Option<WaitFor>,
+        /// How long to wait, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=600))]
+        timeout: u64,
+    },
+}
+
+/// What `respond` takes.
+#[derive(Debug, Args)]
+pub(super) struct RespondArgs {
+    /// The notice that is answered
+    id: NoticeId,
+    /// MATCH, NO_MATCH, NEED_MORE or WILL_ACT
+    #[arg(long, value_name = "OUTCOME")]
+    outcome: Option<String>,
+    /// What else there is to say
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// The id of a part that it is about; may be given several times
+    #[arg(long, value_name = "PART")]
+    about: Vec<String>,
+    /// The label of the answer; unless given, that of all that is held of the notice here
+    #[arg(long, value_name = "BANNER")]
+    label: Option<String>,
+}
+
+/// What `track` may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum WaitFor {
+    /// Every recipient's answer
+    Answered,
+    /// Every recipient's proof that it has purged the notice
+    Purged,
+}
+
+impl From<WaitFor> for Until {
+    fn from(wait: WaitFor) -> Self {
+        match wait {
+            WaitFor::Answered => Self::Answered,
+            WaitFor::Purged => Self::Purged,
+        }
+    }
+}
+
+pub(super) fn run(common: &Common, command: FollowUp) -> Outcome {
+    match command {
+        FollowUp::Respond(RespondArgs { id, outcome, text, about, label }) => {
+            let request = RespondRequest { outcome, text, about, label };
+            let queued = ask(common, |node| async move { node.respond(&id, &request).await })?;
+            queued_so(common, &queued)
+        }
+        FollowUp::Correct { id, file, reason } => correct(common, &id, &file, reason),
+        FollowUp::Withdraw { id, reason, label } => {
+            let request = WithdrawRequest { reason, label };
+            let queued = ask(common, |node| async move { node.withdraw(&id, &request).await })?;
+            queued_so(common, &queued)
+        }
+        FollowUp::Track { id, wait, timeout } => track(common, &id, wait, timeout),
+    }
+}
+
+fn queued_so(common: &Common, queued: &Queued) -> Outcome {
+    if common.json { render::json(queued) } else { tell!("{}", render::queued(queued)) }
+}
+
+fn correct(common: &Common, id: &NoticeId, file: &Path, reason: String) -> Outcome {
+    let notice = serde_json::from_slice(&remote::notice(file)?).map_err(|error| {
+        Ended::Mistakes(anyhow::Error::new(error).context(format!("{}: not JSON", file.display())))
+    })?;
+    let request = CorrectRequest { reason, notice };
+    let queued = ask(common, |node| async move { node.correct(id, &request).await })?;
+    queued_so(common, &queued)
+}
+
+fn track(common: &Common, id: &NoticeId, wait: Option<WaitFor>, timeout: u64) -> Outcome {
+    let track: TrackFacts = ask(common, |node| async move {
+        match wait {
+            Some(wait) => node.track_after(id, wait.into(), timeout).await,
+            None => node.track(id).await,
+        }
+    })?;
+    if common.json {
+        render::json(&track)?;
+    } else {
+        tell!("{}", render::track(&track))?;
+    }
+    if track.late.is_empty() && track.outstanding.is_empty() {
+        return Ok(());
+    }
+    Err(Ended::Told(EXIT_ATTENTION))
+}
