@@ -1,6 +1,6 @@
 //! What is entered into the access journal about deeds that several handlers share.
 
-use valise_proto::envelope::Header;
+use valise_proto::envelope::{Header, NoticeKind};
 use valise_proto::id::Timestamp;
 
 use super::caller::Caller;
@@ -16,7 +16,7 @@ pub(in crate::api) fn of_sending(
     omissions: &[PreviewOmission],
 ) -> Vec<Change> {
     let id = header.notice_id;
-    let sent = Entry::new(at, &caller.officer, Deed::Send).about(id).saying(format_args!(
+    let sent = Entry::new(at, &caller.officer, deed(header.kind)).about(id).saying(format_args!(
         "{} {}, {} recipients",
         header.kind,
         header.label,
@@ -28,4 +28,18 @@ pub(in crate::api) fn of_sending(
     };
     let entries = std::iter::once(sent).chain(omissions.iter().map(omitted));
     entries.map(|entry| Change::Journal(Box::new(entry))).collect()
+}
+
+fn deed(kind: NoticeKind) -> Deed {
+    match kind {
+        NoticeKind::Response => Deed::Respond,
+        NoticeKind::Correction => Deed::Correct,
+        NoticeKind::Withdrawal => Deed::Withdraw,
+        NoticeKind::Travel
+        | NoticeKind::Arrival
+        | NoticeKind::Deportation
+        | NoticeKind::Receipt
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => Deed::Send,
+    }
 }

@@ -11,7 +11,8 @@ use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
-    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts, TrackFacts,
+    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
+    TrackFacts,
 };
 use crate::compose::Mistake;
 use crate::compose::preview::Preview;

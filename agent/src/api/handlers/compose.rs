@@ -6,10 +6,12 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use zeroize::Zeroizing;
 
 use super::{Answer, apart, body_of};
 use crate::api::caller::Caller;
 use crate::api::entries;
+use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, NoticeBody, Queued};
 use crate::compose::preview::Preview;
 use crate::compose::{Draft, Signed};
@@ -47,8 +49,12 @@ pub(in crate::api) async fn send(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Queued> {
     caller.must(Role::Drafter)?;
-    let json = body_of(body)?;
-    let (signed, entries): (Signed, _) = apart(&desk, move |office| {
+    queue(&desk, caller, body_of(body)?).await.map(Json)
+}
+
+/// Seals, signs and queues what was written, in the caller's name.
+pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>) -> Result<Queued, ApiError> {
+    let (signed, entries): (Signed, _) = apart(desk, move |office| {
         let now = office.now();
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
         let preview = Preview::of(&addressed, now);
@@ -68,5 +74,5 @@ pub(in crate::api) async fn send(
     };
     desk.send_with(signed.into_outgoing(), entries).await?;
     tracing::info!(notice = %queued.notice_id, "queued");
-    Ok(Json(queued))
+    Ok(queued)
 }

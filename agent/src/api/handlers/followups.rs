@@ -118,7 +118,11 @@ fn label_held(envelope: &Envelope) -> Result<String, ApiError> {
     label.ok_or_else(|| ApiError::bad_request("label: name the label of the answer; none can be derived"))
 }
 
-fn correction(office: &Office, id: &NoticeId, request: CorrectRequest) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+fn correction(
+    office: &Office,
+    id: &NoticeId,
+    request: CorrectRequest,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let CorrectRequest { reason, mut notice } = request;
     let holders = holders(office, id)?;
     let Some(fields) = notice.as_object_mut() else {
@@ -151,7 +155,11 @@ fn append(
     Ok(())
 }
 
-fn withdrawal(office: &Office, id: &NoticeId, request: WithdrawRequest) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+fn withdrawal(
+    office: &Office,
+    id: &NoticeId,
+    request: WithdrawRequest,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let WithdrawRequest { reason, label } = request;
     let holders = holders(office, id)?;
     let precedence = office.store().sent_record(id)?.map(|record| record.precedence);
@@ -197,7 +205,9 @@ fn check_newest(office: &Office, id: &NoticeId) -> Result<(), ApiError> {
         let header = envelope.header();
         let took = header.supersedes == Some(*id) || header.withdraws == Some(*id);
         // One that no broker took has changed nothing.
-        let stands = store.sent(&record.notice_id)?.is_some_and(|sent| sent.unsent.is_none() && sent.lapsed_at.is_none());
+        let stands = store
+            .sent(&record.notice_id)?
+            .is_some_and(|sent| sent.unsent.is_none() && sent.lapsed_at.is_none());
         if took && stands {
             let message = format!(
                 "notice {id} is out of force already: {} {} took its place; what is newest can be corrected or withdrawn",

@@ -59,8 +59,10 @@ pub(in crate::api) async fn track(
     let id = id_of(&id)?;
     if let Some(wait) = query.wait {
         let timeout = Duration::from_secs(query.timeout.unwrap_or(30)).min(WAIT_MAX);
-        desk.wait_until(timeout, |store| Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait, &sent))))
-            .await?;
+        desk.wait_until(timeout, |store| {
+            Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait, &sent)))
+        })
+        .await?;
     }
     Ok(Json(apart(&desk, move |office| way_of(office, &id)).await?))
 }
