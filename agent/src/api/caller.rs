@@ -6,20 +6,28 @@
 //! around all of them.
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use base64::Engine;
+use valise_proto::id::Timestamp;
+use zeroize::Zeroizing;
+
 use super::error::ApiError;
+use crate::core::Change;
 use crate::journal::{Deed, Entry, REASON_BYTES_MAX};
 use crate::node::Desk;
+use crate::officers::guard::{Known, NotKnown};
 use crate::officers::{self, Role, Roles};
 
 /// The header by which a caller on the Unix socket names the officer while there are no accounts.
 const OFFICER_HEADER: &str = "x-valise-officer";
 /// Who acts where nobody was named.
 const UNNAMED: &str = "(unnamed)";
+/// How long whoever failed to say who they are waits for the answer.
+const FAILED_LOGIN_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The way by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +133,19 @@ impl Caller {
         }
     }
 
+    /// While there are no accounts: whoever can open the socket may do everything, under the name that is given.
+    fn nameless(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let named = headers.get(OFFICER_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let officer = named.map(|name| officers::name_of(&name)).transpose();
+        let officer =
+            officer.map_err(|error| ApiError::bad_request(format_args!("X-Valise-Officer: {error}")))?;
+        let officer = officer.unwrap_or_else(|| UNNAMED.to_owned());
+        Ok(Self { officer, roles: Roles::all(), via: Via::Socket, open: true })
+    }
+
     /// An entry about a deed of this officer. Its time is set when it is written.
     pub(in crate::api) fn entry(&self, deed: Deed) -> Entry {
-        Entry::new(valise_proto::id::Timestamp::from_millis(0), &self.officer, deed)
+        Entry::new(Timestamp::from_millis(0), &self.officer, deed)
     }
 }
 
@@ -136,17 +154,111 @@ fn via(parts: &Parts) -> Via {
     parts.extensions.get::<Via>().copied().unwrap_or(Via::Tcp)
 }
 
+/// What a request carries to tell who asks.
+enum Credential {
+    Token(Zeroizing<String>),
+    Password { name: String, password: Zeroizing<String> },
+}
+
+fn credential(headers: &HeaderMap) -> Result<Option<Credential>, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let unusable =
+        || unauthorized("LOGIN_FAILED", "the Authorization header is neither `Bearer TOKEN` nor `Basic …`");
+    let text = value.to_str().map_err(|_| unusable())?;
+    let (scheme, rest) = text.split_once(' ').ok_or_else(unusable)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Some(Credential::Token(Zeroizing::new(rest.trim().to_owned()))));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(unusable());
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).map_err(|_| unusable())?;
+    let pair = Zeroizing::new(String::from_utf8(decoded).map_err(|_| unusable())?);
+    let (name, password) = pair.split_once(':').ok_or_else(unusable)?;
+    let name = officers::name_of(name).map_err(|_| unusable())?;
+    Ok(Some(Credential::Password { name, password: Zeroizing::new(password.to_owned()) }))
+}
+
+fn unauthorized(code: &str, message: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, code, message)
+}
+
 impl FromRequestParts<Desk> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _desk: &Desk) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
         let via = via(parts);
-        let named = parts.headers.get(OFFICER_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let officer = named.map(|name| officers::name_of(&name)).transpose();
-        let officer =
-            officer.map_err(|error| ApiError::bad_request(format_args!("X-Valise-Officer: {error}")))?;
-        let officer = officer.unwrap_or_else(|| UNNAMED.to_owned());
-        Ok(Self { officer, roles: Roles::all(), via, open: true })
+        let (guard, now) = (desk.office().guard(), desk.office().now());
+        let open = guard.register().is_none();
+        let (named, known) = match credential(&parts.headers)? {
+            None if open && via == Via::Socket => return Self::nameless(&parts.headers),
+            None => return Err(unauthorized("LOGIN_NEEDED", login_needed(via, open))),
+            Some(Credential::Password { .. }) if via == Via::Tcp => {
+                return Err(unauthorized("LOGIN_NEEDED", login_needed(via, open)));
+            }
+            Some(Credential::Token(secret)) => {
+                let known = guard.by_token(&secret, now);
+                if known.is_ok() {
+                    note_use(desk, &secret).await?;
+                }
+                ("(a token)".to_owned(), known)
+            }
+            Some(Credential::Password { name, password }) => {
+                let known = guard.by_password(&name, password, now).await;
+                (name, known)
+            }
+        };
+        match known {
+            Ok(Known { officer, roles }) => Ok(Self { officer, roles, via, open: false }),
+            Err(error) => Err(not_known(desk, &named, &error).await),
+        }
+    }
+}
+
+fn login_needed(via: Via, open: bool) -> &'static str {
+    match (via, open) {
+        (Via::Tcp, true) => {
+            "over TCP an officer's token is needed, and no officer has an account yet: valise-agent officer add NAME --role ROLE, then valise-agent token issue NAME"
+        }
+        (Via::Tcp, false) => "over TCP an officer's token is needed: valise-agent token issue NAME",
+        (Via::Socket, _) => {
+            "say who asks: set VALISE_AGENT_TOKEN or give --token-file FILE (valise-agent token issue NAME makes a token)"
+        }
+    }
+}
+
+/// Notes, to the hour, when a token was used.
+async fn note_use(desk: &Desk, secret: &str) -> Result<(), ApiError> {
+    let (guard, now) = (desk.office().guard(), desk.office().now());
+    if !guard.register().is_some_and(|register| register.is_use_news(secret, now)) {
+        return Ok(());
+    }
+    let _alone = guard.changing().await;
+    let Some(register) = guard.register() else { return Ok(()) };
+    let mut register = (*register).clone();
+    if register.note_use(secret, now) {
+        desk.record(vec![Change::Officers(Box::new(register.clone()))]).await?;
+        guard.replace(register);
+    }
+    Ok(())
+}
+
+/// Slows guessing down and enters it into the journal.
+async fn not_known(desk: &Desk, named: &str, error: &NotKnown) -> ApiError {
+    tokio::time::sleep(FAILED_LOGIN_PAUSE).await;
+    let code = match error {
+        NotKnown::Token | NotKnown::Password => "LOGIN_FAILED",
+        NotKnown::Wait(_) | NotKnown::Busy => "LOGIN_BUSY",
+    };
+    let told = unauthorized(code, error);
+    match desk.office().guard().is_journalled(desk.office().now()) {
+        None => told,
+        Some(left_out) => told.journalled(|message| {
+            let before =
+                if left_out == 0 { String::new() } else { format!("; {left_out} more before this one") };
+            let entry = Entry::new(Timestamp::from_millis(0), named, Deed::LoginFailed);
+            entry.saying(format_args!("{message}{before}"))
+        }),
     }
 }
 

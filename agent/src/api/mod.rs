@@ -10,6 +10,8 @@ mod error;
 pub mod events;
 mod handlers;
 mod handwork;
+pub mod journal;
+pub mod officers;
 pub mod openapi;
 pub mod standing;
 pub mod types;
@@ -144,6 +146,8 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(handlers::node::routes())
         .merge(handwork::routes())
         .merge(events::routes())
+        .merge(officers::routes())
+        .merge(journal::routes())
         .merge(openapi::routes())
 }
 

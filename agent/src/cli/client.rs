@@ -2,18 +2,34 @@
 
 use std::future::Future;
 
+use zeroize::Zeroizing;
+
+use super::officers::line_of;
 use super::{Common, EXIT_FAILED, EXIT_MISTAKES, EXIT_NOT_RUNNING, Ended};
 use crate::api::client::{ClientError, LocalClient};
 use crate::api::types::{ErrorBody, ErrorFacts};
 use crate::config::Config;
+
+/// Where an officer's token may be, so that it is not an argument.
+const TOKEN_VARIABLE: &str = "VALISE_AGENT_TOKEN";
 
 /// Asks the node of the data folder named on the command line.
 pub(super) fn ask<T, F>(common: &Common, question: impl FnOnce(LocalClient) -> F) -> Result<T, Ended>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let client = LocalClient::new(&Config::of_folder(common.folder()?)?);
+    let client = client_of(common)?;
     runtime()?.block_on(question(client)).map_err(Ended::Client)
+}
+
+/// A client in the name of the officer whose token is given.
+pub(super) fn client_of(common: &Common) -> Result<LocalClient, Ended> {
+    let client = LocalClient::new(&Config::of_folder(common.folder()?)?);
+    let token = match &common.token_file {
+        Some(path) => Some(line_of(path)?),
+        None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
+    };
+    Ok(token.map(Zeroizing::new).map_or(client.clone(), |token| client.with_token(&token)))
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Ended> {

@@ -2,10 +2,8 @@
 
 use clap::Args;
 
-use super::client::runtime;
+use super::client::{client_of, runtime};
 use super::{Common, Ended, Outcome, render};
-use crate::api::client::LocalClient;
-use crate::config::Config;
 
 /// What `events` takes.
 #[derive(Debug, Args)]
@@ -19,7 +17,7 @@ pub(super) struct EventsArgs {
 }
 
 pub(super) fn follow(common: &Common, args: &EventsArgs) -> Outcome {
-    let client = LocalClient::new(&Config::of_folder(common.folder()?)?);
+    let client = client_of(common)?;
     runtime()?.block_on(async {
         let mut following = client.events(args.after.as_deref()).await.map_err(Ended::Client)?;
         let mut told: u64 = 0;

@@ -19,7 +19,9 @@ mod client;
 mod events;
 mod followups;
 mod inbox;
+mod journal;
 mod local;
+mod officers;
 mod remote;
 mod render;
 mod standing;
@@ -59,6 +61,9 @@ struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// The officer's token is the one line of this file; otherwise it is taken from VALISE_AGENT_TOKEN, if that is set
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,9 +136,12 @@ enum Command {
     Read {
         /// The notice
         id: NoticeId,
-        /// The officer who reads
+        /// The officer who reads, while the node has no officers' accounts
         #[arg(long, value_name = "NAME")]
-        officer: String,
+        officer: Option<String>,
+        /// Why, for the access journal; needed once the node has officers' accounts
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     #[command(flatten)]
     FollowUp(followups::FollowUp),
@@ -164,6 +172,18 @@ enum Command {
         #[arg(value_name = "DIR")]
         from: PathBuf,
     },
+    /// Manage the officers' accounts
+    Officer {
+        #[command(subcommand)]
+        command: officers::OfficerCommand,
+    },
+    /// Manage the officers' tokens
+    Token {
+        #[command(subcommand)]
+        command: officers::TokenCommand,
+    },
+    /// Show the access journal: who opened, sent, left out or was refused what, when and why
+    Journal(journal::JournalArgs),
     /// Print the JSON Schema of a notice
     Schema,
     /// Print the OpenAPI document of the local API
@@ -324,6 +344,9 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Run { config, offline } => local::run(&common, config.as_deref(), offline),
         Command::CheckConfig { config } => local::check_config(&common, config.as_deref()),
+        Command::Officer { command } => officers::officer(&common, command),
+        Command::Token { command } => officers::token(&common, command),
+        Command::Journal(args) => journal::journal(&common, args),
         Command::Schema => local::schema(),
         Command::Openapi => render::json(&crate::api::openapi::document()),
         Command::Completions { shell } => local::completions(shell),
@@ -338,7 +361,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Send { file, wait, timeout } => remote::send(&common, &file, wait, timeout),
         Command::Inbox(args) => inbox::inbox(&common, *args),
         Command::Show { id } => remote::show(&common, &id),
-        Command::Read { id, officer } => remote::read(&common, &id, officer),
+        Command::Read { id, officer, reason } => remote::read(&common, &id, officer, reason),
         Command::Status { id: None } => remote::status(&common),
         Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
         Command::Directory => remote::directory(&common),

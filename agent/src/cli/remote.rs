@@ -85,8 +85,14 @@ pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {
     Ok(())
 }
 
-pub(super) fn read(common: &Common, id: &NoticeId, officer: String) -> Outcome {
-    let opened = ask(common, |node| async move { node.read(id, &officer).await })?;
+pub(super) fn read(
+    common: &Common,
+    id: &NoticeId,
+    officer: Option<String>,
+    reason: Option<String>,
+) -> Outcome {
+    let officer = officer.unwrap_or_default();
+    let opened = ask(common, |node| async move { node.read_because(id, &officer, reason).await })?;
     if common.json {
         return render::json(&opened);
     }

@@ -296,7 +296,15 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
         .maybe("", status.directory.stale.as_ref().map(|why| format!("NOT IN FORCE: {why}")))
         .maybe("", status.directory.refused.as_ref().map(|no| format!("refused at {}: {}", no.at, no.reason)))
         .text_of(standing::of_node(status))
-        .line("Outbox", format!("{} not yet accepted", status.outbox));
+        .line("Outbox", format!("{} not yet accepted", status.outbox))
+        .line(
+            "Officers",
+            if status.accounts {
+                "have accounts"
+            } else {
+                "NO ACCOUNTS: whoever can open the socket may do everything"
+            },
+        );
     if !status.sent.is_empty() {
         let mut table = Table::new(["SENT", "CREATED", "KIND", "PRECEDENCE", "LABEL", "STATE"]);
         for sent in &status.sent {

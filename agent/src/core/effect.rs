@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::receipts::{BrokerAnswer, CountedReceipt};
 use crate::journal::Entry;
+use crate::officers::register::Register;
 
 /// One atomic change of the store, to be reported with [`super::Core::handle_persisted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -228,6 +229,8 @@ pub enum Change {
     DeadlinePassed(Deadline),
     /// An entry of the access journal, in the same batch as the deed it tells of.
     Journal(Box<Entry>),
+    /// The officers' accounts, all of them.
+    Officers(Box<Register>),
 }
 
 /// Why an envelope left the outbox.

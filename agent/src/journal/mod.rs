@@ -22,7 +22,7 @@ pub const DETAIL_BYTES_MAX: usize = 1024;
 macro_rules! deeds {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What was done.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum Deed {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
         }
@@ -104,15 +104,17 @@ impl FromStr for Deed {
 }
 
 /// One entry. The store gives it its number and chains it to those before.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Entry {
     /// When.
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// Who; of a failed login the name that was given, which may be nobody's.
     pub officer: String,
     /// What was done.
     pub deed: Deed,
     /// About which notice.
+    #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<NoticeId>,
     /// The reason that the officer stated.
@@ -165,7 +167,7 @@ fn bounded(text: &str, bytes_max: usize) -> String {
 }
 
 /// An entry and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Written {
     /// Its number, from 0.
     pub seq: u64,

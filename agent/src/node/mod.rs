@@ -42,6 +42,7 @@ use crate::node::engine::{Engine, Input};
 use crate::node::events::Events;
 use crate::node::link::Dialler;
 use crate::node::office::Office;
+use crate::officers::guard::Guard;
 use crate::store::{Store, StoreError};
 use crate::vault::{Vault, VaultError};
 
@@ -274,7 +275,8 @@ impl Opened {
         let anchors = anchors_of(&membership.trust, &membership.crls, config.freshness_grace)?;
         let transport = Transport::new(membership.credentials.clone(), anchors, options);
         let memory = store.memory()?;
-        let office = Office::new(config, clock, (vault, store), membership, transport);
+        let guard = Guard::new(store.officers()?);
+        let office = Office::new(config, clock, (vault, store, guard), membership, transport);
         Ok(Self { office, memory })
     }
 }

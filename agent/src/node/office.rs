@@ -24,6 +24,7 @@ use crate::compose::content;
 use crate::config::Config;
 use crate::core::Outgoing;
 use crate::enrol::Membership;
+use crate::officers::guard::Guard;
 use crate::renewal::Holder;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -136,6 +137,7 @@ pub struct Office {
     store: Store,
     clock: Clock,
     transport: Transport,
+    guard: Guard,
     vault: RwLock<Arc<Vault>>,
     credentials: RwLock<Credentials>,
     directory: RwLock<Arc<Directory>>,
@@ -168,7 +170,7 @@ impl Office {
     pub(super) fn new(
         config: Config,
         clock: Clock,
-        (vault, store): (Vault, Store),
+        (vault, store, guard): (Vault, Store, Guard),
         membership: Membership,
         transport: Transport,
     ) -> Self {
@@ -181,6 +183,7 @@ impl Office {
             agency,
             trust,
             store,
+            guard,
             clock,
             transport,
             vault: RwLock::new(Arc::new(vault)),
@@ -258,6 +261,12 @@ impl Office {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The officers' accounts, and what guards them.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The time.

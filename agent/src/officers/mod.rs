@@ -12,7 +12,9 @@ use thiserror::Error;
 use valise_proto::receipt::OFFICER_BYTES_MAX;
 
 /// What an officer may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Previews, sends, corrects, withdraws, answers, downgrades.

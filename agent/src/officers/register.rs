@@ -253,13 +253,20 @@ impl Register {
             .find(|(_, account)| account.tokens.values().any(good))
     }
 
+    /// Whether [`Register::note_use`] would have news.
+    #[must_use]
+    pub fn is_use_news(&self, secret: &str, now: Timestamp) -> bool {
+        let sha256 = digest(secret);
+        let mut tokens = self.officers.values().flat_map(|account| account.tokens.values());
+        tokens.any(|token| token.sha256 == sha256 && token.is_use_news(now))
+    }
+
     /// Notes when a token was used, to the hour; returns whether that is news.
     pub fn note_use(&mut self, secret: &str, now: Timestamp) -> bool {
         let sha256 = digest(secret);
         let tokens = self.officers.values_mut().flat_map(|account| account.tokens.values_mut());
-        let hour = Duration::from_secs(60 * 60);
         for token in tokens.filter(|token| token.sha256 == sha256) {
-            if token.used.is_none_or(|used| now.since(used) >= hour) {
+            if token.is_use_news(now) {
                 token.used = Some(now);
                 return true;
             }
@@ -269,6 +276,12 @@ impl Register {
 
     fn account(&mut self, name: &str) -> Result<&mut Account, RegisterError> {
         self.officers.get_mut(name).ok_or_else(|| RegisterError::Unknown(name.to_owned()))
+    }
+}
+
+impl Token {
+    fn is_use_news(&self, now: Timestamp) -> bool {
+        self.used.is_none_or(|used| now.since(used) >= Duration::from_secs(60 * 60))
     }
 }
 

@@ -15,6 +15,7 @@ use valise_proto::id::Digest;
 use super::{Store, StoreError, keys};
 use crate::core::Change;
 use crate::journal::{Entry, Query, Written};
+use crate::officers::register::Register;
 
 const CONTEXT: &[u8] = b"valise-agent/journal/1";
 const DIGEST_BYTES: usize = 32;
@@ -91,6 +92,16 @@ fn place(seq: u64, before: &Digest) -> Vec<u8> {
 }
 
 impl Store {
+    /// The officers' accounts; none where there never was one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn officers(&self) -> Result<Option<Register>, StoreError> {
+        let place = [keys::OFFICERS];
+        let Some(encrypted) = self.chunks(&place)? else { return Ok(None) };
+        self.parse(&self.key.decrypt(&place, &encrypted)?).map(Some)
+    }
+
     /// How far the journal goes.
     #[must_use]
     pub fn journal_head(&self) -> Head {

@@ -53,6 +53,8 @@ pub(super) const ORDER: u8 = b'R';
 /// `h` → [`super::records::HighestDirectory`].
 pub(super) const HIGHEST: u8 = b'h';
 
+/// `k<chunk>` → the officers' accounts, encrypted.
+pub(super) const OFFICERS: u8 = b'k';
 /// `j<number>` → an entry of the access journal, chained and encrypted.
 pub(super) const JOURNAL: u8 = b'j';
 /// `J` → where the access journal ends, encrypted.

@@ -57,6 +57,13 @@ impl Store {
                 let record = ReadRecord { officer: officer.clone(), at: *at };
                 self.record(batch, keys::of_notice(keys::READ, notice_id), &record)
             }
+            Change::Officers(register) => {
+                let json = serde_json::to_vec(register).map_err(|error| self.unreadable(error))?;
+                let place = [keys::OFFICERS];
+                self.remove_chunks(batch, &place)?;
+                chunks(batch, &place, &self.key.encrypt(&place, &zeroize::Zeroizing::new(json))?);
+                Ok(())
+            }
             // `chain_on` writes it.
             Change::Journal(_) => Ok(()),
             Change::DeadlinePassed(deadline) => {

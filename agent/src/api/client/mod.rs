@@ -4,6 +4,7 @@ mod events;
 mod followups;
 mod node;
 mod notices;
+mod officers;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 pub use self::events::Following;
 pub use self::followups::Until;
@@ -47,13 +49,30 @@ pub enum ClientError {
 pub struct LocalClient {
     socket: PathBuf,
     data: PathBuf,
+    token: Option<Token>,
+}
+
+/// An officer's token. Its `Debug` shows nothing of it.
+#[derive(Clone)]
+struct Token(Zeroizing<String>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 impl LocalClient {
     /// A client of the node that runs by `config`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { socket: config.socket.clone(), data: config.folder.path().to_owned() }
+        Self { socket: config.socket.clone(), data: config.folder.path().to_owned(), token: None }
+    }
+
+    /// The same, in the name of the officer whose token this is.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(Token(Zeroizing::new(token.to_owned()))), ..self }
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -93,13 +112,15 @@ impl LocalClient {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(unusable)?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "valise-agent")
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(unusable)?;
+            .header("content-type", "application/json");
+        if let Some(Token(token)) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.as_str()));
+        }
+        let request = request.body(Full::new(body)).map_err(unusable)?;
         sender.send_request(request).await.map_err(unusable)
     }
 }

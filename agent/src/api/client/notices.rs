@@ -89,7 +89,20 @@ impl LocalClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn read(&self, id: &NoticeId, officer: &str) -> Result<OpenedNotice, ClientError> {
-        let request = serde_json::to_vec(&ReadRequest { officer: officer.to_owned(), reason: None });
+        self.read_because(id, officer, None).await
+    }
+
+    /// The same for a stated reason, which is needed once the node has officers' accounts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read_because(
+        &self,
+        id: &NoticeId,
+        officer: &str,
+        reason: Option<String>,
+    ) -> Result<OpenedNotice, ClientError> {
+        let request = serde_json::to_vec(&ReadRequest { officer: officer.to_owned(), reason });
         let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
         self.post(&format!("/v1/notices/{id}/read"), request.into()).await
     }

@@ -44,6 +44,7 @@ pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Ans
             runs_out: standing::runs_out(office, now),
             clock: office.skew().as_ref().map(standing::clock),
             outbox,
+            accounts: office.guard().register().is_some(),
             sent: newest_sent(office)?,
             set_aside: asides
                 .into_iter()

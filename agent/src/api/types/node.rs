@@ -38,6 +38,8 @@ pub struct NodeStatus {
     pub clock: Option<ClockFacts>,
     /// Envelopes, receipts included, that no broker has accepted yet.
     pub outbox: usize,
+    /// Whether officers have accounts; otherwise whoever can open the socket may do everything.
+    pub accounts: bool,
     /// The newest notices sent from here.
     pub sent: Vec<SentFacts>,
     /// What was set aside lately: deliveries that were not shown, and why.
