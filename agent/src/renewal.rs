@@ -210,6 +210,15 @@ impl Pending {
         Ok(none_follows && held_certificate(holder.folder)? != self.state.certificate)
     }
 
+    /// Whether the key it brings signs already, in place of the one that signed it: the authority has granted it, and its
+    /// certificate is on the way. The directory may come first, and a second request would only wait for nothing.
+    fn is_listed(&self, holder: &Holder<'_>) -> bool {
+        let signing = holder.vault.signing_key().key_id();
+        holder.vault.next().signing.is_none()
+            && signing == self.request.request().signing_key.key_id()
+            && signing != self.request.signed_by()
+    }
+
     /// Whether the authority could still grant it, and would grant all that is wanted.
     fn is_current(&self, holder: &Holder<'_>, now: Timestamp) -> bool {
         let RenewalRequest { agency, trust_domain, csr_der, signing_key, sealing_key, created_at } =
@@ -217,7 +226,7 @@ impl Pending {
         let brought = brought(holder.vault);
         // An Ed25519 signature follows from key and message, so the same key makes the same certificate request.
         certificate_request(holder).is_ok_and(|same| same == *csr_der)
-            && self.request.signed_by() == holder.vault.signing_key().key_id()
+            && (self.request.signed_by() == holder.vault.signing_key().key_id() || self.is_listed(holder))
             && (agency, trust_domain) == (holder.agency, holder.trust_domain)
             && signing_key.key_id() == brought.signing.key_id()
             && Some(sealing_key.key_id()) == brought.sealing.map(|key| key.key_id())

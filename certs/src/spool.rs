@@ -1,7 +1,8 @@
 //! Renewal requests as files: read before anything is decided, and put away once all is done.
 //!
-//! Claimed: whatever lies in a spool, reading it takes bounded memory, harms nothing, and no file is ever lost: one
-//! that was dealt with is copied to where such files go, and that copy is durable before the file leaves the spool.
+//! Claimed: whatever lies in a spool, reading it takes bounded memory, harms nothing and keeps no other file from being
+//! dealt with; what it is named cannot pass for words of this tool; and no file is ever lost: one that was dealt with is
+//! moved to where such files go, to another medium by a copy that is durable there before the file leaves the spool.
 
 use std::fs;
 use std::io;
@@ -17,6 +18,9 @@ pub const REQUESTS_MAX: usize = 2048;
 /// Longest PEM text of a request: base64 is a third longer than what it carries.
 pub const REQUEST_PEM_BYTES_MAX: usize = RENEWAL_BYTES_MAX * 3 / 2;
 
+/// How much of a file's name it keeps when it is put away.
+const STEM_CHARS_MAX: usize = 48;
+
 /// One file with a renewal request, or with what should be one.
 #[derive(Debug)]
 pub struct Waiting {
@@ -28,6 +32,14 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Reads one file of a spool; that it cannot be read is told in place of the request.
+    fn of_spool(path: PathBuf) -> Self {
+        Self::read(&path).unwrap_or_else(|error| {
+            let reason = format!("it cannot be read: {}", error.reason);
+            Self { path, request: Err(reason), bytes: Vec::new() }
+        })
+    }
+
     /// Reads one file.
     ///
     /// # Errors
@@ -55,7 +67,9 @@ impl Waiting {
     /// [`FileError`]; the file is still where it was.
     pub fn put_away(&self, folder: &Path, reason: Option<&str>) -> Result<PathBuf, FileError> {
         files::make_private(folder)?;
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        // What is added must find room in a name, too; a character has at most four bytes.
+        let stem: String = stem.chars().take(STEM_CHARS_MAX).collect();
         let digest: String = sha256(&[&self.bytes]).to_string().chars().take(16).collect();
         let to = free(folder, &format!("{stem}-{digest}"));
         if let Some(reason) = reason {
@@ -66,6 +80,7 @@ impl Waiting {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 self.copy_to(&to).map_err(moved)?;
+                files::sync_folder(folder)?;
                 fs::remove_file(&self.path).map_err(moved)?;
             }
             Err(error) => return Err(moved(error)),
@@ -114,6 +129,33 @@ pub fn read(spool: &Path) -> Result<(Vec<Waiting>, usize), FileError> {
         }
     }
     paths.sort();
-    let waiting = paths.iter().map(|path| Waiting::read(path)).collect::<Result<_, _>>()?;
-    Ok((waiting, more))
+    Ok((paths.into_iter().map(Waiting::of_spool).collect(), more))
+}
+
+/// Words that came with a file, fit to be printed: on one line, and without signs that steer a terminal.
+#[must_use]
+pub fn on_one_line(words: &str) -> String {
+    let quoted = |sign: char| match sign {
+        '"' | '\'' => sign.to_string(),
+        _ => sign.escape_debug().to_string(),
+    };
+    words.chars().map(quoted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_in_place_of_its_request() {
+        let temp = tempfile::tempdir().unwrap();
+        let gone = Waiting::of_spool(temp.path().join("gone.pem"));
+        assert!(gone.request.unwrap_err().contains("cannot be read"));
+    }
+
+    #[test]
+    fn words_stay_on_one_line_and_steer_no_terminal() {
+        let words = "a\nb\u{1b}[2K\u{202e}\u{2028} it's \u{e9}";
+        assert_eq!(on_one_line(words), "a\\nb\\u{1b}[2K\\u{202e}\\u{2028} it's \u{e9}");
+    }
 }

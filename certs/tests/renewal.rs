@@ -380,3 +380,41 @@ fn a_publication_that_is_cut_short_leaves_what_counts_and_the_next_completes_it(
         snapshot(&out).into_values().collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn g12_one_bad_file_of_a_spool_spoils_nothing_and_fakes_no_line() {
+    let spool = Spool::new();
+    let long = format!("{}.pem", "\u{e9}".repeat(125));
+    spool.put(&long, &spool.fra.renewal(&Node::new("fra/ncb"), now()).to_pem());
+    spool.put("x\ntur_border renewed: certificate 00.pem", "nothing");
+    // A folder that refused files cannot go to: one stands there as a file.
+    spool.put("refused", "in the way");
+    let (dir, out) = (spool.case.path("spool"), spool.case.path("published"));
+    let ran = spool.case.run(&["renew", "--spool", &dir, "--out", &out]);
+    let (told, warned) = (text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(3), "{told}{warned}");
+    assert!(told.contains("fra/ncb renewed: certificate"), "{told}");
+    assert!(told.contains("x\\ntur_border") && !told.contains("\ntur_border"), "{told}");
+    assert!(warned.contains("stays in the spool") && warned.lines().count() == 1, "{warned}");
+    assert_eq!(spool.names("done").len(), 1, "the long name");
+    assert_eq!(spool.names("").len(), 2, "what cannot be moved stays: {:?}", spool.names(""));
+    assert!(spool.published().agency(&agency("fra/ncb")).is_some());
+}
+
+#[test]
+fn g12_a_request_that_is_old_or_was_withheld_is_refused() {
+    let mut founded = Founded::new();
+    let (start, node) = (founded.now, Node::new("fra/ncb"));
+    founded.authority.enrol(&node.request(), &secret(), start).unwrap();
+    let withheld = node.renewal(&Node::new("fra/ncb"), start);
+    founded.now = start.plus(31 * DAY);
+    refused(&mut founded, &withheld, "older than 30 days");
+    // A bundle with a new certificate came in between.
+    let at = start.plus(61 * DAY);
+    let withheld = node.renewal(&Node::new("fra/ncb"), at);
+    founded.now = at.plus(DAY);
+    founded.authority.bundle(&node.id, founded.now).unwrap();
+    refused(&mut founded, &withheld, "was granted before");
+    let at = founded.now.plus(DAY);
+    founded.authority.renew(&node.renewal(&Node::new("fra/ncb"), at), at).unwrap();
+}

@@ -29,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use valise_proto::enrolment::Trust;
 use valise_proto::id::{AgencyId, NoticeId};
-use valise_transport::{Anchors, AnchorsError, Options, Transport};
+use valise_transport::{Anchors, AnchorsError, Options, Revocation, Transport};
 
 use crate::api;
 use crate::clock::{Clock, randomness};
@@ -79,6 +79,16 @@ pub enum StartError {
         got: u64,
         /// The highest version ever held.
         highest: u64,
+    },
+    /// A revocation list is older than one held before, or another under its number.
+    #[error(
+        "{file} holds a revocation list of {issuer} from before one that this node has held, or another under its number: the file was put back or exchanged, and a revocation may be missing from it. Carry the newest publication here: valise-agent install DIR", file = file.display()
+    )]
+    ListRolledBack {
+        /// The file of the lists.
+        file: PathBuf,
+        /// Whose list.
+        issuer: String,
     },
     /// The local API.
     #[error("{0}")]
@@ -301,7 +311,8 @@ impl Office {
         anchors_of(self.trust(), crls, self.config().freshness_grace)
     }
 
-    /// Checks that the directory file was not exchanged for an older one while nothing ran, and remembers it.
+    /// Checks that the directory and the revocation lists were not exchanged for older ones while nothing ran, and
+    /// remembers them.
     fn check_not_rolled_back(&self) -> Result<(), StartError> {
         let directory = self.directory();
         let got = directory.version();
@@ -311,6 +322,19 @@ impl Office {
                 Err(StartError::RolledBack { file, got, highest: highest.version })
             }
             Some(_) | None => Ok(self.store().note_directory(&directory)?),
+        }?;
+        self.check_lists_not_rolled_back()
+    }
+
+    fn check_lists_not_rolled_back(&self) -> Result<(), StartError> {
+        let (anchors, highest) = (self.transport().anchors(), self.store().highest_lists()?);
+        let older = |list: &&Revocation| !highest.iter().all(|highest| highest.allows(list));
+        match anchors.revocations().iter().find(older) {
+            Some(list) => {
+                let (file, issuer) = (self.config().folder.crls(), list.issuer.clone());
+                Err(StartError::ListRolledBack { file, issuer })
+            }
+            None => Ok(self.store().note_lists(anchors.revocations())?),
         }
     }
 }

@@ -28,7 +28,9 @@ pub(crate) enum PublicationError {
     #[error("the revocation lists that are offered are refused: {0}")]
     Anchors(#[from] AnchorsError),
     /// A list from before the one held.
-    #[error("the revocation list of {issuer} that is offered is older than the one held")]
+    #[error(
+        "the revocation list of {issuer} that is offered is older than the one held, or than one held before"
+    )]
     OldRevocation {
         /// Whose list.
         issuer: String,
@@ -170,6 +172,12 @@ pub(super) fn check_crls(
     for old in held.revocations() {
         check_newer(old, anchors.revocations(), office.now())?;
     }
+    // What is held may itself have been put back by somebody: the store remembers.
+    let highest = office.store().highest_lists()?;
+    let older = |list: &&Revocation| !highest.iter().all(|highest| highest.allows(list));
+    if let Some(list) = anchors.revocations().iter().find(older) {
+        return Err(PublicationError::OldRevocation { issuer: list.issuer.clone() });
+    }
     match witness(&anchors) {
         Ok(()) | Err(CertificateError::Revoked) => Ok(Some(Lists { anchors, crls })),
         #[allow(
@@ -180,8 +188,10 @@ pub(super) fn check_crls(
     }
 }
 
+/// The file comes first, as with the directory.
 pub(super) fn put_crls(office: &Office, lists: Lists) -> Result<(), PublicationError> {
     folder::replace(&office.config().folder.crls(), crls_pem(&lists.crls).as_bytes())?;
+    office.store().note_lists(lists.anchors.revocations())?;
     office.transport().swap_anchors(lists.anchors);
     tracing::info!("newer revocation lists are in force");
     Ok(())

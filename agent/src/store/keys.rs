@@ -52,6 +52,8 @@ pub(super) const ORIGIN: u8 = b'O';
 pub(super) const ORDER: u8 = b'R';
 /// `h` → [`super::records::HighestDirectory`].
 pub(super) const HIGHEST: u8 = b'h';
+/// `g` → every issuer's [`super::records::HighestList`].
+pub(super) const HIGHEST_LISTS: u8 = b'g';
 
 /// `k<chunk>` → the officers' accounts, encrypted.
 pub(super) const OFFICERS: u8 = b'k';

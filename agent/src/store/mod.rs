@@ -28,7 +28,9 @@ pub use journal::{Broken, Head};
 pub use listing::{Look, Page};
 pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
-pub use records::{AsideRecord, HighestDirectory, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord};
+pub use records::{
+    AsideRecord, HighestDirectory, HighestList, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord,
+};
 pub use releases::Secret;
 
 use crate::folder::{self, FileError};

@@ -1,4 +1,4 @@
-//! Received portions whose sealing key is to be destroyed, and the newest directory ever held.
+//! Received portions whose sealing key is to be destroyed, and the newest directory and revocation lists ever held.
 //!
 //! Received notices are kept sealed, as they were delivered. Before a former sealing key is destroyed, what it opened
 //! is kept encrypted with the vault's store key instead: an officer can still read what arrived, while whoever recorded
@@ -9,9 +9,10 @@ use sled::Batch;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{OpenedPortion, PortionIndex};
 use valise_proto::id::{KeyId, NoticeId};
+use valise_transport::Revocation;
 use zeroize::Zeroizing;
 
-use super::records::{HighestDirectory, ReceivedRecord};
+use super::records::{HighestDirectory, HighestList, ReceivedRecord};
 use super::write::chunks;
 use super::{Store, StoreError, keys};
 
@@ -99,6 +100,37 @@ impl Store {
     /// [`StoreError`].
     pub fn highest_directory(&self) -> Result<Option<HighestDirectory>, StoreError> {
         self.get(&[keys::HIGHEST])
+    }
+
+    /// Remembers those of these lists that are the newest ever held of their issuers, on stable storage.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_lists(&self, lists: &[Revocation]) -> Result<(), StoreError> {
+        let before = self.highest_lists()?;
+        let mut highest = before.clone();
+        for list in lists {
+            if before.iter().all(|held| held.allows(list)) {
+                let newest = HighestList::of(list);
+                highest.retain(|held| held.issuer != newest.issuer);
+                highest.push(newest);
+            }
+        }
+        highest.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        if highest == before {
+            return Ok(());
+        }
+        let value = serde_json::to_vec(&highest).map_err(|error| self.unreadable(error))?;
+        self.db.insert([keys::HIGHEST_LISTS], value)?;
+        self.make_durable()
+    }
+
+    /// The newest revocation list ever held of each issuer, by issuer.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn highest_lists(&self) -> Result<Vec<HighestList>, StoreError> {
+        Ok(self.get(&[keys::HIGHEST_LISTS])?.unwrap_or_default())
     }
 }
 

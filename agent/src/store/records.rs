@@ -7,6 +7,7 @@ use valise_proto::crypto::sha256;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Header, NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
+use valise_transport::Revocation;
 
 use crate::core::{OutboxSeq, Queued, Seen, SentFacts};
 
@@ -159,6 +160,32 @@ impl HighestDirectory {
     pub fn allows(&self, directory: &Directory) -> bool {
         let that = Self::of(directory);
         that == *self || (that.generation, that.version) > (self.generation, self.version)
+    }
+}
+
+/// The newest revocation list of an issuer that this node ever held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HighestList {
+    /// Whose.
+    pub issuer: String,
+    /// Its number, big-endian, without zeros in front.
+    pub number: Vec<u8>,
+    /// SHA-256 of it.
+    pub digest: Digest,
+}
+
+impl HighestList {
+    pub(super) fn of(list: &Revocation) -> Self {
+        let number = list.number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        Self { issuer: list.issuer.clone(), number, digest: list.digest }
+    }
+
+    /// Whether `list` is this one, may follow it, or is of another issuer.
+    #[must_use]
+    pub fn allows(&self, list: &Revocation) -> bool {
+        let that = Self::of(list);
+        let later = (that.number.len(), &that.number) > (self.number.len(), &self.number);
+        that.issuer != self.issuer || that.digest == self.digest || later
     }
 }
 

@@ -165,6 +165,33 @@ fn g12_a_directory_file_that_was_put_back_is_mended_by_the_newest_and_by_nothing
     assert!(told.contains("version 7 is in force"), "{told}");
 }
 
+#[test]
+fn g12_a_revocation_list_that_was_put_back_is_refused_at_start_and_mended_by_the_newest() {
+    let office = office_of(young());
+    let data = office.data(FRANCE);
+    let trust = office.exchange.trust();
+    let old = std::fs::read(data.join("crls.pem")).unwrap();
+    let of_number = |number: u64| {
+        let folder = publication(&office, &number.to_string(), &[], &trust);
+        let list = office.exchange.crl_of(number, &[]);
+        std::fs::write(folder.join("crls.pem"), pem_of("X509 CRL", &[list])).unwrap();
+        folder
+    };
+    let (fifth, seventh) = (of_number(5), of_number(7));
+    let install = |folder: &Path| agent(&data, &["install", folder.to_str().unwrap()]);
+    done(&install(&seventh));
+    std::fs::write(data.join("crls.pem"), &old).unwrap();
+    let told = refused(&agent(&data, &["run", "--offline"]));
+    for piece in ["crls.pem", "from before one that this node has held", "valise-agent install"] {
+        assert!(told.contains(piece), "`{piece}` is not told: {told}");
+    }
+    let told = refused(&install(&fifth));
+    assert!(told.contains("older than the one held, or than one held before"), "{told}");
+    assert_eq!(std::fs::read(data.join("crls.pem")).unwrap(), old);
+    done(&install(&seventh));
+    assert_ne!(std::fs::read(data.join("crls.pem")).unwrap(), old);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notice_that_went_the_other_way_is_named_with_the_right_command() {
     let case = Case::of_life(young()).await;

@@ -98,6 +98,27 @@ async fn g01_g04_all_keys_are_exchanged_with_overlap_and_what_is_on_its_way_stil
     case.node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_comes_before_the_certificate_answers_the_request_and_no_second_one_is_made() {
+    let mut case = Case::of_life(young()).await;
+    let asked = case.client().rotate(ALL).await.unwrap();
+    let request = case.spooled(1).await;
+    let leaf = case.office.exchange.grant(request.request());
+    case.publish(Vec::new());
+    let signs = async || {
+        let keys = case.keys().await;
+        let key_id = request.request().signing_key.key_id().to_string();
+        or(ids(&keys, "CURRENT").contains(&key_id), Vec::new(), keys)
+    };
+    until("the use of the new signing key", signs).await;
+    assert_eq!(case.client().renew().await.unwrap().pem, asked.pem, "what was granted is asked for again");
+    case.office.exchange.content.version += 1;
+    case.publish(vec![leaf]);
+    case.rotated().await;
+    assert_eq!(case.broker.held.lock().unwrap().spooled.len(), 1);
+    case.node.stop().await;
+}
+
 impl Case {
     async fn opens(&self, envelope: &Envelope) -> NoticeId {
         let id = envelope.header().notice_id;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use thiserror::Error;
-use valise_proto::crypto::{KeyError, VerifyingKey};
+use valise_proto::crypto::{KeyError, VerifyingKey, sha256};
 use valise_proto::directory::{AGENCIES_MAX, KEYS_MAX};
 use valise_proto::enrolment::{
     Challenge, EnrolmentBundle, EnrolmentRequest, SignedEnrolmentBundle, SignedEnrolmentRequest,
@@ -17,7 +17,7 @@ use crate::profile::{Profile, ProfileError};
 use crate::randomness;
 use crate::request::{CsrError, check_csr};
 use crate::state::{
-    AgencyRecord, CertificateRecord, Hex, KeyRecord, Serial, Standing, State, StateError, Stored,
+    AgencyRecord, CertificateRecord, Granted, Hex, KeyRecord, Serial, Standing, State, StateError, Stored,
 };
 use crate::x509::{Period, SignError};
 
@@ -214,6 +214,10 @@ impl Authority {
         record.certificate = Hex(leaf.der.to_vec());
         record.signing_key.extend(now);
         record.sealing_key.extend(now);
+        // A request made before, which somebody may have held back, is not granted after this. No request has the digest
+        // of a certificate.
+        let before = record.granted.map_or(now, |granted| granted.created_at);
+        record.granted = Some(Granted { digest: sha256(&[&leaf.der]), created_at: now.max(before) });
         next.note_certificate(serial, (&identity, &tls_key), leaf.period, now);
         Ok(serial)
     }

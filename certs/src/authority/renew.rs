@@ -3,7 +3,8 @@
 //! Claimed: only an agency that takes part is renewed, by a request that it made itself and that is newer than the
 //! last one granted; nobody's place is taken. It holds because the request must be signed with the agency's signing
 //! key of now (one of before may still count for what is under way, but grants nothing any more), every key it brings is looked up among all that are or were in force, and
-//! the moment it was made is compared with, and replaces, that of the last one. The same request again is granted
+//! the moment it was made is compared with, and replaces, that of the last one. A request that somebody withheld is of no
+//! use after [`REQUEST_AGE_MAX`], nor once a bundle brought the agency another certificate. The same request again is granted
 //! again without being acted upon, so that whoever was interrupted may begin anew.
 //!
 //! What was under way when keys changed is not lost: those of before stay listed, for [`KEY_OVERLAP`] as keys that
@@ -30,6 +31,9 @@ use crate::x509::SignError;
 
 /// How long keys of before go on counting beside those that took over: 7 days.
 pub const KEY_OVERLAP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How old a request may be: 30 days. One that was held back for longer is made anew.
+pub(super) const REQUEST_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why a renewal request was not granted. Nothing was changed.
 #[derive(Debug, Error)]
@@ -66,9 +70,19 @@ pub enum RenewError {
         /// The clock.
         now: Timestamp,
     },
-    /// Older than one that was granted.
+    /// Held back for long.
     #[error(
-        "the request was made at {created_at}, and one made at {granted} was granted before; the agency must ask anew"
+        "the request was made at {created_at}, which is older than 30 days (this machine's clock: {now}); the agency must ask anew"
+    )]
+    Old {
+        /// When it was made.
+        created_at: Timestamp,
+        /// The clock.
+        now: Timestamp,
+    },
+    /// Older than one that was granted, or than a bundle that brought a new certificate.
+    #[error(
+        "the request was made at {created_at}, and one made at {granted}, or a bundle of then, was granted before; the agency must ask anew"
     )]
     Replayed {
         /// When it was made.
@@ -120,6 +134,7 @@ impl RenewError {
             | Self::NotActive { .. }
             | Self::Request(_)
             | Self::Ahead { .. }
+            | Self::Old { .. }
             | Self::Replayed { .. }
             | Self::Csr(_)
             | Self::Keys(_)
@@ -278,6 +293,9 @@ fn check_room(ends: Vec<Timestamp>) -> Result<(), Timestamp> {
 fn check_times(record: &AgencyRecord, created_at: Timestamp, now: Timestamp) -> Result<(), RenewError> {
     if created_at > now.plus(Limits::DEFAULT.clock_ahead_max) {
         return Err(RenewError::Ahead { created_at, now });
+    }
+    if now.since(created_at) > REQUEST_AGE_MAX {
+        return Err(RenewError::Old { created_at, now });
     }
     match record.granted {
         Some(Granted { created_at: granted, .. }) if created_at <= granted => {

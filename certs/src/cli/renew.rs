@@ -1,7 +1,8 @@
 //! Renewal requests, from files or from a broker's spool.
 //!
-//! All is read first, then granted, then published, and only then do files move: whoever was interrupted runs the
-//! command again, and what was granted before is granted as it was.
+//! All is read first, then granted, then published, then told, and only then do files move: whoever was interrupted runs
+//! the command again, and what was granted before is granted as it was. A file that cannot be moved stays where it is,
+//! and that is said.
 
 use std::path::{Path, PathBuf};
 
@@ -77,14 +78,15 @@ pub(super) fn renew(common: &Common, args: RenewArgs) -> Outcome {
     if from_spool.is_empty() && by_hand.is_empty() {
         return told(common, &report);
     }
+    // Where they were named, they must be fit; those within the spool need not be: it may lie on a medium that is not.
+    for folder in done.iter().chain(&refused) {
+        files::make_private(folder)?;
+        files::check_writable(folder)?;
+    }
     let away = spool.map(|spool| Away {
         done: done.unwrap_or_else(|| spool.join("done")),
         refused: refused.unwrap_or_else(|| spool.join("refused")),
     });
-    for folder in away.iter().flat_map(|away| [&away.done, &away.refused]) {
-        files::make_private(folder)?;
-        files::check_writable(folder)?;
-    }
     files::make_folder(&out)?;
     files::check_writable(&out)?;
     let mut authority = common.open()?;
@@ -95,10 +97,15 @@ pub(super) fn renew(common: &Common, args: RenewArgs) -> Outcome {
     if !report.issued.is_empty() {
         report.published = Some(authority.publish(&out, now())?);
     }
-    if let Some(away) = away {
-        put_away(&from_spool, &report, &away)?;
+    // Before anything moves: what is printed nowhere would be gone from the spool unseen.
+    let told = told(common, &report);
+    if let Err(ended @ (Ended::Failed(_) | Ended::Mistakes(_))) = told {
+        return Err(ended);
     }
-    told(common, &report)
+    match away.map_or(0, |away| put_away(&from_spool, &report, &away)) {
+        0 => told,
+        _ => Err(Ended::Attention),
+    }
 }
 
 /// The newest first, so that an older one of the same agency is refused instead of acted upon in vain.
@@ -129,16 +136,22 @@ fn decide(authority: &mut Authority, waiting: &Waiting, report: &mut Report) -> 
     Ok(())
 }
 
-fn put_away(from_spool: &[Waiting], report: &Report, away: &Away) -> Result<(), Ended> {
+/// Moves the files of the spool, and gives how many had to stay.
+fn put_away(from_spool: &[Waiting], report: &Report, away: &Away) -> usize {
+    let mut stayed = 0_usize;
     for waiting in from_spool {
         let refused = report.refused.iter().find(|refused| refused.file == waiting.path);
         let (folder, reason): (&Path, _) = match refused {
-            Some(refused) => (&away.refused, Some(refused.reason.as_str())),
+            Some(refused) => (&away.refused, Some(spool::on_one_line(&refused.reason))),
             None => (&away.done, None),
         };
-        waiting.put_away(folder, reason)?;
+        if let Err(error) = waiting.put_away(folder, reason.as_deref()) {
+            stayed = stayed.saturating_add(1);
+            let error = spool::on_one_line(&error.to_string());
+            eprintln!("valise-ca: {error}; it was dealt with as told, and stays in the spool");
+        }
     }
-    Ok(())
+    stayed
 }
 
 fn told(common: &Common, report: &Report) -> Outcome {
@@ -163,7 +176,8 @@ fn tell(report: &Report) -> Outcome {
     }
     for Refused { file, agency, reason } in &report.refused {
         let who = agency.as_ref().map_or_else(|| "REFUSED".to_owned(), |agency| format!("{agency} REFUSED"));
-        say!("{who}: {reason}\n  {}", file.display())?;
+        say!("{who}: {}", spool::on_one_line(reason))?;
+        say!("  {}", spool::on_one_line(&file.to_string_lossy()))?;
     }
     if report.waiting > 0 {
         say!("{} more wait: run this again", report.waiting)?;
