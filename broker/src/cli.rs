@@ -1,7 +1,9 @@
 //! The command line.
 //!
-//! Exit codes: 0 done; 1 refused or failed; 2 the command or the configuration has mistakes.
+//! Exit codes: 0 done; 1 refused or failed; 2 the command or the configuration has mistakes; 3 done, and something wants
+//! attention.
 
+mod care;
 mod render;
 mod spool;
 
@@ -21,6 +23,7 @@ use crate::server::{self, Broker, NodeFiles};
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_MISTAKES: u8 = 2;
+const EXIT_ATTENTION: u8 = 3;
 /// How long the process waits for its threads after the broker has stopped.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,12 @@ enum Command {
     },
     /// Renewal requests of agencies, on their way to the authority
     Spool(spool::SpoolArgs),
+    /// Write a consistent copy of everything a broker keeps into one file; the broker may be running
+    Backup(care::BackupArgs),
+    /// Put a backup into a new data folder
+    Restore(care::RestoreArgs),
+    /// Look at every record of a stopped broker's store: exit code 3 where something is wrong
+    VerifyStore(care::VerifyArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -78,6 +87,8 @@ enum Ended {
     Failed(anyhow::Error),
     /// The command or the configuration has mistakes, all of them.
     Mistakes(anyhow::Error, Vec<String>),
+    /// Done and told, and something wants attention.
+    Attention,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Ended {
@@ -101,6 +112,9 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(ConfigFile { config }) => check_config(&config, json),
         Command::Status { config, socket } => status(config.as_deref(), socket, json),
         Command::Spool(arguments) => spool::run(&arguments, json),
+        Command::Backup(arguments) => care::backup(&arguments, json),
+        Command::Restore(arguments) => care::restore(&arguments, json),
+        Command::VerifyStore(arguments) => care::verify(&arguments, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "valise-broker", &mut std::io::stdout());
             Ok(())
@@ -111,6 +125,7 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Ended::Failed(error)) => (error, Vec::new(), EXIT_FAILED),
         Err(Ended::Mistakes(error, mistakes)) => (error, mistakes, EXIT_MISTAKES),
+        Err(Ended::Attention) => return ExitCode::from(EXIT_ATTENTION),
     };
     if json {
         println!("{}", json!({ "error": { "message": format!("{error}"), "mistakes": mistakes } }));

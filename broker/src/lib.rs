@@ -1,8 +1,10 @@
 //! The broker: stores and forwards envelopes it cannot read, by access classification.
 //!
 //! [`core`] decides and does no I/O; [`store`] keeps; [`server`] is the shell that joins them to the network.
-//! [`cli`] is the `valise-broker` command.
+//! [`care`] backs up, restores and examines; [`cli`] is the
+//! `valise-broker` command.
 
+pub mod care;
 pub mod cli;
 pub mod config;
 pub mod core;

@@ -16,6 +16,7 @@
 //! Queues between tasks are bounded, or hold no more than what a bounded one let in.
 
 mod certificates;
+mod control;
 mod driver;
 mod files;
 mod freshness;
@@ -311,6 +312,9 @@ impl Broker {
         shared.tasks.spawn(reload::watch(Arc::clone(&shared)));
         shared.tasks.spawn(freshness::watch(Arc::clone(&shared)));
         shared.tasks.spawn(status::serve(status, Arc::clone(&shared)));
+        if let Some(control) = control::listen(&shared) {
+            shared.tasks.spawn(control::serve(control, Arc::clone(&shared)));
+        }
         tracing::info!(identity = %shared.identity, listen = %local_addr, "the broker is running");
         Ok(Self { shared, committer, driver })
     }

@@ -223,22 +223,29 @@ impl Drop for Listener {
 
 /// Answers until the broker stops, one asker after the other.
 pub(super) async fn serve(listener: Listener, shared: Arc<Shared>) {
+    while let Some(stream) = accept(&listener, &shared).await {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            answered = tokio::time::timeout(ANSWER_MAX, answer(&shared, stream)) => match answered {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a status was not read"),
+                Err(_) => tracing::debug!("a status was not read in time"),
+            },
+        }
+    }
+}
+
+/// The next who asks; `None` once the broker stops.
+pub(super) async fn accept(listener: &Listener, shared: &Shared) -> Option<UnixStream> {
     loop {
         let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.stop.cancelled() => return None,
             accepted = listener.listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => tokio::select! {
-                () = shared.stop.cancelled() => return,
-                answered = tokio::time::timeout(ANSWER_MAX, answer(&shared, stream)) => match answered {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "a status was not read"),
-                    Err(_) => tracing::debug!("a status was not read in time"),
-                },
-            },
+            Ok((stream, _)) => return Some(stream),
             Err(error) => {
-                tracing::warn!(%error, "the status socket cannot accept a connection");
+                tracing::warn!(%error, path = %listener.path.display(), "a local socket cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -8,6 +8,7 @@
 //! | `n` | notice id | [`super::record::NoticeRecord`] |
 //! | `q` | agency, precedence, cursor | [`super::record::QueueRecord`] |
 //! | `x` | time in whole seconds, notice id | further ids: what is to be looked at then, that notice first |
+//! | `z` | a key of the above | the value that could not be read, set apart by `valise-broker verify-store` |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
 
@@ -30,6 +31,14 @@ pub(super) const LOG_VALUE_BYTES_MAX: usize = 64 * ENTRY_LEN;
 /// Notices of one due entry.
 pub(super) const DUE_NOTICES_MAX: usize = 256;
 
+pub(super) const BODY: u8 = b'b';
+pub(super) const LOG_PREFIX: u8 = b'l';
+pub(super) const META: u8 = b'm';
+pub(super) const NOTICE: u8 = b'n';
+pub(super) const QUEUE: u8 = b'q';
+pub(super) const DUE_PREFIX: u8 = b'x';
+pub(super) const QUARANTINE: u8 = b'z';
+pub(super) const LOG: &[u8] = b"l";
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const COUNTERS: &[u8] = b"mcounters";
 pub(super) const QUEUES: &[u8] = b"q";
@@ -62,6 +71,11 @@ pub(super) fn item(agency: &AgencyId, precedence: Precedence, cursor: Cursor) ->
 
 pub(super) fn due(due: DueKey) -> Vec<u8> {
     key(b'x', &[&due.second.to_be_bytes(), due.first.as_bytes()])
+}
+
+/// Where what cannot be read is set apart.
+pub(super) fn quarantined(of: &[u8]) -> Vec<u8> {
+    key(QUARANTINE, &[of])
 }
 
 /// The cursor at the end of an item's key.

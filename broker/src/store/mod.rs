@@ -8,6 +8,8 @@
 //! It holds because the database file is fdatasync'ed after sled's own flush, which does not do that (ARCHITECTURE.md,
 //! "Durability").
 
+#[cfg(test)]
+mod care_tests;
 mod committer;
 mod keys;
 mod record;
@@ -21,7 +23,7 @@ use valise_proto::envelope::Precedence;
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::wire::session::Cursor;
 
-pub use self::sled::{Reader, SledStore};
+pub use self::sled::{Copying, Finding, Reader, SledStore, Step, Verification};
 pub use committer::{CommitStatistics, Committer, CommitterHandle, Reply, Submission};
 
 /// Longest time an accepted id is remembered after its notice expired: a clock set back by less than this does not let

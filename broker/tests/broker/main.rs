@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod barred;
+mod care;
 mod command;
 mod exchange;
 #[path = "../../src/fixture.rs"]

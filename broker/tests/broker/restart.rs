@@ -16,7 +16,7 @@ use crate::office::{Office, code_of, depth, soon};
 const PRIORITY: Precedence = Precedence::Priority;
 
 /// The notices that wait for `fra/ncb`, without acknowledging them.
-async fn waiting(office: &Office, broker: &Broker) -> BTreeSet<NoticeId> {
+pub async fn waiting(office: &Office, broker: &Broker) -> BTreeSet<NoticeId> {
     let items = depth(&broker.status().await.unwrap(), "fra/ncb");
     let france = office.connect(broker, "fra/ncb").await;
     let mut inbox = france.receive(PRIORITY, 1024).await;

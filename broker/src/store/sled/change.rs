@@ -19,7 +19,7 @@ pub(super) struct Change<'a> {
     db: &'a sled::Db,
     counters: Counters,
     /// What is only written: bodies.
-    batch: sled::Batch,
+    batch: Writes,
     /// What joins the log, encoded.
     log: Vec<u8>,
     /// What is to be looked at in which second.
@@ -28,12 +28,31 @@ pub(super) struct Change<'a> {
     staged: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
+/// What is to be written, and under which keys.
+#[derive(Default)]
+pub(super) struct Writes {
+    pub(super) batch: sled::Batch,
+    pub(super) keys: Vec<Vec<u8>>,
+}
+
+impl Writes {
+    fn insert(&mut self, key: impl AsRef<[u8]>, value: impl Into<sled::IVec>) {
+        self.keys.push(key.as_ref().to_vec());
+        self.batch.insert(key.as_ref(), value);
+    }
+
+    fn remove(&mut self, key: impl AsRef<[u8]>) {
+        self.keys.push(key.as_ref().to_vec());
+        self.batch.remove(key.as_ref());
+    }
+}
+
 impl<'a> Change<'a> {
     pub(super) fn new(db: &'a sled::Db, counters: Counters) -> Self {
         Self {
             db,
             counters,
-            batch: sled::Batch::default(),
+            batch: Writes::default(),
             log: Vec::new(),
             calendar: BTreeMap::new(),
             staged: HashMap::new(),
@@ -44,7 +63,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn finish(self, before: Counters) -> Result<(sled::Batch, Counters), StoreError> {
+    pub(super) fn finish(self, before: Counters) -> Result<(Writes, Counters), StoreError> {
         let Self { db, mut batch, counters, log, calendar, mut staged } = self;
         write_log(db, &mut batch, before.log_len, log)?;
         for (second, notices) in calendar {
@@ -228,7 +247,7 @@ impl<'a> Change<'a> {
 
 /// Adds encoded entries to a log of `len`. The last value is filled up before a new one begins, so what is written does
 /// not depend on how entries were grouped.
-fn write_log(db: &sled::Db, batch: &mut sled::Batch, len: u64, entries: Vec<u8>) -> Result<(), StoreError> {
+fn write_log(db: &sled::Db, batch: &mut Writes, len: u64, entries: Vec<u8>) -> Result<(), StoreError> {
     if entries.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,9 @@
 //! The store on sled 0.34. The only module that names it: [`change`] says what a batch does, [`read`] what is kept.
 
 mod change;
+mod copying;
 mod read;
+mod verify;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -11,7 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use change::Change;
+use copying::Touched;
+pub use copying::{Copying, Step};
 pub use read::Reader;
+pub use verify::{Finding, Verification};
 
 use super::keys;
 use super::record::Counters;
@@ -21,6 +26,8 @@ use super::{Operation, Outcome, Store, StoreError};
 const FORMAT: u32 = 1;
 /// Memory for pages, in bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// How far above those of a copy the cursors of a restored store begin: more than a broker accepts in years.
+const RESTORED_CURSORS: u64 = 1 << 40;
 /// How long sled is given to let go of its file: after a store is closed its threads hold it for a moment more.
 const LET_GO_MAX: Duration = Duration::from_secs(2);
 
@@ -32,6 +39,7 @@ pub struct SledStore {
     /// A handle of our own to sled's file: what fdatasync is called on.
     file: File,
     durable: Arc<AtomicU64>,
+    touched: Touched,
     lease: Lease,
 }
 
@@ -56,7 +64,14 @@ impl SledStore {
         let db = open_sled(&store).map_err(|error| unusable(error.to_string()))?;
         let counters = read_format(&db, &path)?;
         let file = File::open(store.join("db")).map_err(io)?;
-        let mut opened = Self { db, counters, file, durable: Arc::new(AtomicU64::new(0)), lease };
+        let mut opened = Self {
+            db,
+            counters,
+            file,
+            durable: Arc::new(AtomicU64::new(0)),
+            touched: Touched::default(),
+            lease,
+        };
         opened.make_durable()?;
         // The names of the files, and of the folder itself, must be as durable as what is in them.
         for made in [store.as_path(), folder] {
@@ -66,10 +81,45 @@ impl SledStore {
         Ok(opened)
     }
 
+    /// Whether a store lies in this folder.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("store").join("db").is_file()
+    }
+
+    /// Puts what a copy gave into a store that was just made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn put_back(&mut self, steps: Vec<Step>) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in steps {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.db.apply_batch(batch).map_err(failed)
+    }
+
+    /// Ends what [`SledStore::put_back`] did: checks the format, lets cursors go on far above those of the copy, and
+    /// returns how many entries the log has once all is on stable storage.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn end_restoring(mut self, folder: &Path) -> Result<u64, StoreError> {
+        let mut counters = read_format(&self.db, &folder.display().to_string())?;
+        counters.last_cursor = counters.last_cursor.saturating_add(RESTORED_CURSORS);
+        self.db.insert(keys::COUNTERS, counters.encode()).map_err(failed)?;
+        self.counters = counters;
+        self.make_durable()?;
+        Ok(counters.log_len)
+    }
+
     /// A reader of this store.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.db.clone(), Arc::clone(&self.durable), self.lease.clone())
+        Reader::new(self.db.clone(), Arc::clone(&self.durable), self.touched.clone(), self.lease.clone())
     }
 }
 
@@ -165,8 +215,10 @@ impl Store for SledStore {
     fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, StoreError> {
         let mut change = Change::new(&self.db, self.counters);
         let outcomes = batch.iter().map(|operation| change.apply(operation)).collect::<Result<_, _>>()?;
-        let (batch, counters) = change.finish(self.counters)?;
-        self.db.apply_batch(batch).map_err(failed)?;
+        let (writes, counters) = change.finish(self.counters)?;
+        self.db.apply_batch(writes.batch).map_err(failed)?;
+        // Only now: what is copied again before it was applied would be copied as it was.
+        self.touched.note(writes.keys);
         self.counters = counters;
         Ok(outcomes)
     }

@@ -15,6 +15,7 @@ use valise_proto::wire::session::Cursor;
 use super::super::keys;
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
 use super::super::{Depth, Due, Inbox, InboxContent, InboxItem, KeptNotice, StoreError};
+use super::copying::{Copying, Touched};
 use super::{Lease, corrupt, failed, hex};
 
 /// The reading side; clones share the same store.
@@ -23,13 +24,20 @@ pub struct Reader {
     db: sled::Db,
     /// The last cursor on stable storage.
     durable: Arc<AtomicU64>,
+    touched: Touched,
     /// Dropped after the database: the folder is free only when that is closed.
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Reader {
-    pub(super) fn new(db: sled::Db, durable: Arc<AtomicU64>, lease: Lease) -> Self {
-        Self { db, durable, _lease: lease }
+    pub(super) fn new(db: sled::Db, durable: Arc<AtomicU64>, touched: Touched, lease: Lease) -> Self {
+        Self { db, durable, touched, lease }
+    }
+
+    /// Begins a copy of everything: to be called while no batch is being applied. `None` where another is under way.
+    #[must_use]
+    pub fn copy(&self) -> Option<Copying> {
+        Copying::begin(self.db.clone(), self.touched.clone(), self.lease.clone())
     }
 
     /// Up to `count` items of an inbox after `after`, oldest first, until they hold `bytes_max` bytes; at least one
