@@ -13,6 +13,7 @@ mod handwork;
 pub mod journal;
 pub mod officers;
 pub mod openapi;
+pub mod release;
 pub mod standing;
 pub mod types;
 mod views;
@@ -148,6 +149,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(events::routes())
         .merge(officers::routes())
         .merge(journal::routes())
+        .merge(release::routes())
         .merge(openapi::routes())
 }
 

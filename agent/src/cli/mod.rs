@@ -22,6 +22,7 @@ mod inbox;
 mod journal;
 mod local;
 mod officers;
+mod release;
 mod remote;
 mod render;
 mod standing;
@@ -145,6 +146,15 @@ enum Command {
     },
     #[command(flatten)]
     FollowUp(followups::FollowUp),
+    /// Make a further notice from portions of one sent from here, under another label; a second officer approves it
+    Downgrade(Box<release::DowngradeArgs>),
+    /// Pass portions of a received notice on, as far as its originator lets that happen
+    Forward(Box<release::ForwardArgs>),
+    /// What is lowered or passed on: list, approve, refuse, look at
+    Release {
+        #[command(subcommand)]
+        command: release::ReleaseCommand,
+    },
     /// Show how the node is, or what became of a notice sent from here
     Status {
         /// The notice
@@ -362,6 +372,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Inbox(args) => inbox::inbox(&common, *args),
         Command::Show { id } => remote::show(&common, &id),
         Command::Read { id, officer, reason } => remote::read(&common, &id, officer, reason),
+        Command::Downgrade(args) => release::downgrade(&common, *args),
+        Command::Forward(args) => release::forward(&common, *args),
+        Command::Release { command } => release::release(&common, command),
         Command::Status { id: None } => remote::status(&common),
         Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
         Command::Directory => remote::directory(&common),

@@ -101,7 +101,7 @@ impl Facts {
 
 /// What others wrote, so that it can neither command the terminal nor look like something else: control characters and
 /// those that turn the direction of writing are shown by their numbers.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let turns = |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     let shown = |c: char| match c.is_control() || turns(c) {
         true => c.escape_unicode().to_string(),
@@ -114,7 +114,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn joined(values: &[impl ToString]) -> String {
+pub(super) fn joined(values: &[impl ToString]) -> String {
     let words: Vec<_> = values.iter().map(ToString::to_string).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }

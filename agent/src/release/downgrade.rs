@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, PortionIndex, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::{Handling, Label};
@@ -14,7 +15,7 @@ use crate::compose::Addressed;
 use crate::node::office::Office;
 
 /// What an officer asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Downgrade {
     /// The portions, by their places in the notice.
@@ -25,13 +26,22 @@ pub struct Downgrade {
     #[serde(default)]
     pub drop_handling: Vec<String>,
     /// Whom it is for.
+    #[schema(value_type = Vec<String>)]
     pub to: Vec<AgencyId>,
     /// What it is; otherwise what the notice is.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub kind: Option<NoticeKind>,
     /// How fast it travels; otherwise as the notice did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub precedence: Option<Precedence>,
+    /// Who asks, while the node has no officers' accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer: Option<String>,
+    /// Why, for the access journal and for the officer who is to approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Downgrade {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::Label;
@@ -17,20 +18,28 @@ use crate::compose::Addressed;
 use crate::node::office::Office;
 
 /// What an officer asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     /// The portions, by their places in the notice; all that are held where none is named.
     #[serde(default)]
     pub portions: Vec<usize>,
     /// Whom it is for.
+    #[schema(value_type = Vec<String>)]
     pub to: Vec<AgencyId>,
     /// The banner; otherwise that of the portions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// How fast it travels; otherwise as the notice did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub precedence: Option<Precedence>,
+    /// Who passes it on, while the node has no officers' accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer: Option<String>,
+    /// Why, for the access journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Forward {

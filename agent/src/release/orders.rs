@@ -121,10 +121,12 @@ pub fn put_back(office: &Office, id: &NoticeId, order: &Order) -> Result<(), Rel
     Ok(office.store().keep_order(id, &json)?)
 }
 
-/// Takes an order off unapproved.
+/// Takes an order off unapproved, and tells what it was.
 ///
 /// # Errors
 /// [`ReleaseError::NoOrder`] where there is none.
-pub fn refuse(office: &Office, id: &NoticeId) -> Result<(), ReleaseError> {
-    if office.store().take_order(id)? { Ok(()) } else { Err(ReleaseError::NoOrder(*id)) }
+pub fn refuse(office: &Office, id: &NoticeId) -> Result<Order, ReleaseError> {
+    let json = office.store().order(id)?.ok_or(ReleaseError::NoOrder(*id))?;
+    let order = read(&json)?;
+    if office.store().take_order(id)? { Ok(order) } else { Err(ReleaseError::NoOrder(*id)) }
 }

@@ -12,13 +12,24 @@ use crate::core::Draft;
 use crate::node::office::Office;
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Action {
     /// A notice of ours was made anew under another label.
     Downgraded,
     /// A notice of another agency was passed on.
     Forwarded,
+}
+
+impl Action {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downgraded => "DOWNGRADED",
+            Self::Forwarded => "FORWARDED",
+        }
+    }
 }
 
 /// Where a notice came from. It is never sent: the header bears a random handle that means nothing to others.

@@ -5,6 +5,7 @@ mod followups;
 mod node;
 mod notices;
 mod officers;
+mod release;
 
 use std::fmt::Display;
 use std::path::PathBuf;
