@@ -253,3 +253,33 @@ fn a_configuration_with_mistakes_tells_all_of_them() {
         assert!(told.contains(&format!("`{key}`")), "{key} is not told: {told}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_command_or_its_input_ends_with_2_and_names_it() {
+    let case = Case::new();
+    let data = case.data.to_str().unwrap();
+    let missing = case.data.join("missing");
+    let missing = missing.to_str().unwrap();
+    for (args, says) in [
+        (vec!["run", "--config", missing], "missing"),
+        (vec!["check-config", "--config", missing], "missing"),
+        (vec!["join", missing, "--data", data, "--yes-i-compared-the-fingerprint"], "missing"),
+        (vec!["install", missing, "--data", data], "missing"),
+        (vec!["preview", missing, "--data", data], "missing"),
+        (vec!["inbox", "--kind", "RUMOUR", "--data", data], "RUMOUR"),
+        (vec!["inbox", "--reason", "a case", "--data", data], "--search"),
+    ] {
+        let output = agent(&args);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains(says), "{args:?}: {told}");
+    }
+    // A configuration with a bad endpoint, whatever the command.
+    std::fs::write(case.data.join("agent.toml"), "[brokers]\nb1 = [\"nowhere\"]\n").unwrap();
+    for command in ["status", "keys", "events", "run"] {
+        let output = agent(&[command, "--data", data]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
+        assert!(told.contains("nowhere"), "{command}: {told}");
+    }
+}

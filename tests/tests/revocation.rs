@@ -63,6 +63,7 @@ async fn g01_emergency_takes_a_live_agency_out_within_ten_seconds_and_tells_it_w
     // An operator reads it, and the node does not get back in.
     let shown = ken.run(&["status"]).await?;
     assert!(shown.stdout.contains(&told.code), "{shown:?}");
+    assert_eq!(shown.code, Some(3), "it does not say that this wants attention: {shown:?}");
     others_go_on(&net).await?;
     assert!(!ken.client()?.status().await?.connection.connected);
     // What it sends now stays where it is.

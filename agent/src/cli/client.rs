@@ -8,7 +8,8 @@ use super::officers::line_of;
 use super::{Common, EXIT_FAILED, EXIT_MISTAKES, EXIT_NOT_RUNNING, Ended};
 use crate::api::client::{ClientError, LocalClient};
 use crate::api::types::{ErrorBody, ErrorFacts};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::folder::FileError;
 
 /// Where an officer's token may be, so that it is not an argument.
 const TOKEN_VARIABLE: &str = "VALISE_AGENT_TOKEN";
@@ -24,12 +25,33 @@ where
 
 /// A client in the name of the officer whose token is given.
 pub(super) fn client_of(common: &Common) -> Result<LocalClient, Ended> {
-    let client = LocalClient::new(&Config::of_folder(common.folder()?)?);
+    let client = LocalClient::new(&config(common)?);
     let token = match &common.token_file {
         Some(path) => Some(line_of(path)?),
         None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
     };
     Ok(token.map(Zeroizing::new).map_or(client.clone(), |token| client.with_token(&token)))
+}
+
+/// The configuration in the data folder named on the command line.
+pub(super) fn config(common: &Common) -> Result<Config, Ended> {
+    Config::of_folder(common.folder()?).map_err(misconfigured)
+}
+
+/// Mistakes in a configuration, and one that is named and not there, are the caller's to mend.
+pub(super) fn misconfigured(error: ConfigError) -> Ended {
+    match error {
+        ConfigError::Mistakes { .. } => Ended::Mistakes(error.into()),
+        ConfigError::File(error) => unreadable(error),
+    }
+}
+
+/// A file that was named and is not there is a mistake in the command; one that cannot be read is a failure.
+pub(super) fn unreadable(error: FileError) -> Ended {
+    match error.reason.kind() {
+        std::io::ErrorKind::NotFound => Ended::Mistakes(error.into()),
+        _ => Ended::Failed(error.into()),
+    }
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Ended> {

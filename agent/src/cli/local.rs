@@ -9,11 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use valise_proto::id::{AgencyId, TrustDomain};
 
+use super::client::{misconfigured, unreadable};
 use super::{Cli, Common, EXIT_FAILED, Ended, Outcome, render};
 use crate::clock::Clock;
 use crate::compose::content;
-use crate::config::{Config, ConfigError};
-use crate::enrol;
+use crate::config::Config;
+use crate::enrol::{self, EnrolError};
 use crate::folder::{self, Folder};
 use crate::node::{Node, NodeOptions};
 
@@ -59,7 +60,10 @@ pub(super) fn init(
 pub(super) fn join(common: &Common, folder: &Folder, bundle: &Path, compared: &Compared) -> Outcome {
     // Before anybody takes up the telephone: is this folder one that could join at all?
     enrol::request(folder)?;
-    let signed = enrol::read_bundle(bundle).with_context(|| format!("{}", bundle.display()))?;
+    let signed = enrol::read_bundle(bundle).map_err(|error| match error {
+        EnrolError::File(error) => unreadable(error),
+        error => Ended::Failed(anyhow::Error::new(error).context(format!("{}", bundle.display()))),
+    })?;
     let fingerprint = signed.fingerprint();
     if !common.json {
         say!("Bundle for:  {}", signed.bundle().identity)?;
@@ -118,10 +122,7 @@ fn config_of(common: &Common, config: Option<&Path>) -> Result<Config, Ended> {
         (Some(path), folder) => Config::read(path, folder),
         (None, _) => Config::of_folder(common.folder()?),
     };
-    config.map_err(|error| match error {
-        ConfigError::Mistakes { .. } => Ended::Mistakes(error.into()),
-        ConfigError::File(_) => Ended::Failed(error.into()),
-    })
+    config.map_err(misconfigured)
 }
 
 pub(super) fn check_config(common: &Common, config: Option<&Path>) -> Outcome {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use valise_proto::id::NoticeId;
 
 use super::client::ask;
-use super::{Common, EXIT_FAILED, EXIT_MISTAKES, Ended, Outcome, Wait, render};
+use super::{Common, EXIT_ATTENTION, EXIT_FAILED, EXIT_MISTAKES, Ended, Outcome, Wait, render};
 use crate::api::BODY_BYTES_MAX;
 use crate::folder;
 
@@ -67,7 +67,13 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     if done {
         return Ok(());
     }
-    if !common.json && status.state == "QUEUED" {
+    let excluded = ask(common, |node| async move { node.status().await })?.excluded;
+    if let Some(excluded) = excluded.filter(|_| status.state == "QUEUED" && !common.json) {
+        let (code, advice) = (excluded.code, excluded.advice);
+        eprintln!(
+            "valise-agent: no broker takes the notice: this agency is {code}; it stays queued until that ends. {advice}"
+        );
+    } else if !common.json && status.state == "QUEUED" {
         eprintln!(
             "valise-agent: not {} within {timeout} seconds; it stays queued and goes out by itself",
             wait.as_str()
@@ -103,10 +109,11 @@ pub(super) fn read(
 pub(super) fn status(common: &Common) -> Outcome {
     let status = ask(common, |node| async move { node.status().await })?;
     if common.json {
-        return render::json(&status);
+        render::json(&status)?;
+    } else {
+        tell!("{}", render::node_status(&status))?;
     }
-    tell!("{}", render::node_status(&status))?;
-    Ok(())
+    if status.excluded.is_some() { Err(Ended::Told(EXIT_ATTENTION)) } else { Ok(()) }
 }
 
 pub(super) fn notice_status(common: &Common, id: &NoticeId) -> Outcome {

@@ -5,14 +5,13 @@
 use std::future::Future;
 use std::path::Path;
 
-use super::client::ask;
+use super::client::{ask, config, unreadable};
 use super::{Common, Ended, Outcome, render};
 use crate::api::client::{ClientError, LocalClient};
 use crate::api::standing;
 use crate::api::types::RotateRequest;
-use crate::carried::Carried;
+use crate::carried::{Carried, CarriedError};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::folder;
 use crate::node::handwork;
 use crate::node::office::Office;
@@ -29,7 +28,7 @@ where
     match ask(common, question) {
         Err(Ended::Client(ClientError::NotRunning { .. })) => {
             // The store's lock keeps out a node that is just being started.
-            work(&Office::at_rest(Config::of_folder(common.folder()?)?, Clock::system())?)
+            work(&Office::at_rest(config(common)?, Clock::system())?)
         }
         answered => answered,
     }
@@ -78,22 +77,26 @@ pub(super) fn renew(common: &Common, out: Option<&Path>) -> Outcome {
 }
 
 pub(super) fn install(common: &Common, from: &Path) -> Outcome {
-    let carried = Carried::read(from)?;
+    let carried = Carried::read(from).map_err(|error| match error {
+        CarriedError::File(error) => unreadable(error),
+        CarriedError::Missing { .. } => Ended::Mistakes(error.into()),
+        CarriedError::Unreadable { .. } | CarriedError::TooMany { .. } => Ended::Failed(error.into()),
+    })?;
     let folder = common.folder()?;
     if !folder.path().exists() {
-        return Err(Ended::Failed(anyhow::anyhow!(
+        return Err(Ended::Mistakes(anyhow::anyhow!(
             "{} is not there: name the node's data folder",
             folder.path().display()
         )));
     }
     // The node reads it from its own folder: it may be confined to that.
     let put = |carried: &Carried| carried.write(&folder.incoming());
-    let running = std::os::unix::net::UnixStream::connect(Config::of_folder(folder.clone())?.socket).is_ok();
+    let running = std::os::unix::net::UnixStream::connect(config(common)?.socket).is_ok();
     let installed = if running {
         put(&carried)?;
         ask(common, |node| async move { node.install().await })?
     } else {
-        let office = Office::at_rest(Config::of_folder(folder)?, Clock::system())?;
+        let office = Office::at_rest(config(common)?, Clock::system())?;
         standing::installed_facts(&handwork::install(&office, &carried)?)
     };
     if common.json {

@@ -64,7 +64,8 @@ pub(in crate::api) async fn correct(
     caller.must(Role::Drafter)?;
     let id = id_of(&id)?;
     let request: CorrectRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
-    let json = apart(&desk, move |office| correction(office, &id, request)).await?;
+    let asking = caller.clone();
+    let json = apart(&desk, move |office| correction(office, &asking, &id, request)).await?;
     compose::queue(&desk, caller, json).await.map(Json)
 }
 
@@ -80,7 +81,8 @@ pub(in crate::api) async fn withdraw(
     caller.must(Role::Drafter)?;
     let id = id_of(&id)?;
     let request: WithdrawRequest = serde_json::from_slice(&body_of(body)?).map_err(ApiError::bad_request)?;
-    let json = apart(&desk, move |office| withdrawal(office, &id, request)).await?;
+    let asking = caller.clone();
+    let json = apart(&desk, move |office| withdrawal(office, &asking, &id, request)).await?;
     compose::queue(&desk, caller, json).await.map(Json)
 }
 
@@ -120,11 +122,12 @@ fn label_held(envelope: &Envelope) -> Result<String, ApiError> {
 
 fn correction(
     office: &Office,
+    caller: &Caller,
     id: &NoticeId,
     request: CorrectRequest,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let CorrectRequest { reason, mut notice } = request;
-    let holders = holders(office, id)?;
+    let holders = holders(office, caller, id)?;
     let Some(fields) = notice.as_object_mut() else {
         return Err(ApiError::bad_request("notice: write the corrected notice whole, as a JSON object"));
     };
@@ -157,11 +160,12 @@ fn append(
 
 fn withdrawal(
     office: &Office,
+    caller: &Caller,
     id: &NoticeId,
     request: WithdrawRequest,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let WithdrawRequest { reason, label } = request;
-    let holders = holders(office, id)?;
+    let holders = holders(office, caller, id)?;
     let precedence = office.store().sent_record(id)?.map(|record| record.precedence);
     let label = label.unwrap_or_else(|| WITHDRAWAL_LABEL.to_owned());
     Ok(written(&json!({
@@ -171,13 +175,13 @@ fn withdrawal(
 }
 
 /// Everybody who was sent a notice of ours, or one that it took the place of.
-fn holders(office: &Office, id: &NoticeId) -> Result<BTreeSet<AgencyId>, ApiError> {
+fn holders(office: &Office, caller: &Caller, id: &NoticeId) -> Result<BTreeSet<AgencyId>, ApiError> {
     let store = office.store();
     if store.received(id)?.is_some() {
         let message = format!(
             "notice {id} was received here: only its originator corrects or withdraws it; `valise-agent respond {id}` tells the originator what you found"
         );
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "NOT_ORIGINATOR", message));
+        return Err(caller.refused("NOT_ORIGINATOR", message));
     }
     let mut holders = BTreeSet::new();
     let mut next = Some(*id);
