@@ -103,6 +103,11 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
+    if let Err(error) = crate::privacy::keep_memory_private() {
+        eprintln!(
+            "valise-broker: core files cannot be turned off: {error}; keys may be written to one after a crash"
+        );
+    }
     // For the broker itself a peer that goes away is no reason to end.
     if !matches!(command, Command::Run(_)) {
         sigpipe::reset();

@@ -11,5 +11,6 @@ pub mod core;
 #[cfg(test)]
 mod fixture;
 mod folder;
+mod privacy;
 pub mod server;
 pub mod store;

@@ -280,6 +280,11 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = crate::privacy::keep_memory_private() {
+        eprintln!(
+            "valise-agent: core files cannot be turned off: {error}; keys may be written to one after a crash"
+        );
+    }
     // For the node itself a peer that goes away is no reason to end.
     if !matches!(cli.command, Command::Run { .. }) {
         sigpipe::reset();
