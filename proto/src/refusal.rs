@@ -78,6 +78,12 @@ refusal_codes! {
     DirectoryStale = 17, "DIRECTORY_STALE";
     /// An agency that the authority took out for good.
     Revoked = 18, "REVOKED";
+    /// An officer of the recipient found that it cannot be used there.
+    Declined = 19, "DECLINED";
+    /// A correction or withdrawal does not go to everyone who was sent the notice.
+    IncompleteRecipients = 20, "INCOMPLETE_RECIPIENTS";
+    /// The notice was corrected or withdrawn before this copy of it came.
+    Superseded = 21, "SUPERSEDED";
 }
 
 impl fmt::Display for RefusalCode {

@@ -203,6 +203,9 @@ fn passes(refusal: &Refusal) -> bool {
         | RefusalCode::IdConflict
         | RefusalCode::Expired
         | RefusalCode::ClockSkew
+        | RefusalCode::Declined
+        | RefusalCode::IncompleteRecipients
+        | RefusalCode::Superseded
         | RefusalCode::TooLarge => refusal.retry_after.is_some(),
     }
 }

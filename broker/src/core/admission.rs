@@ -16,6 +16,8 @@ use valise_proto::label::{Classification, may_access};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::Limits;
 
+use crate::store::FollowUp;
+
 /// What decisions are made by: one directory and the limits of this broker.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -167,6 +169,26 @@ impl Policy {
             Some(AgencyStatus::Active) | None => "ask the authority",
         };
         Err(Refusal::new(code, format!("{detail}; {mend}")))
+    }
+
+    /// What a CORRECTION or WITHDRAWAL does to an earlier notice, as far as the directory says: who need not be told.
+    #[must_use]
+    pub fn follow_up(&self, header: &Header) -> Option<FollowUp> {
+        let (notice_id, withdraws) = match header.kind {
+            NoticeKind::Correction => (header.supersedes?, false),
+            NoticeKind::Withdrawal => (header.withdraws?, true),
+            NoticeKind::Travel
+            | NoticeKind::Arrival
+            | NoticeKind::Deportation
+            | NoticeKind::Response
+            | NoticeKind::Receipt
+            | NoticeKind::ReleaseRequest
+            | NoticeKind::ReleaseDecision => return None,
+        };
+        let excused =
+            |entry: &&AgencyEntry| !entry.status.is_active() || header.permitted(&entry.clearance).is_empty();
+        let agencies = self.directory.content().agencies.values().filter(excused);
+        Some(FollowUp { notice_id, withdraws, excused: agencies.map(|entry| entry.id.clone()).collect() })
     }
 
     /// The access decision at delivery: the portions of an accepted notice that `recipient` may have now. Empty where

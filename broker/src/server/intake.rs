@@ -204,7 +204,9 @@ fn judge_one(
     match policy.admit(&peer.agency, precedence, frame.clone(), at) {
         Ok(verified) => {
             let receipt = shared.sign_acceptance(verified.envelope());
-            Ok((acceptance(&verified, frame, &receipt), receipt))
+            let mut acceptance = acceptance(&verified, frame, &receipt);
+            acceptance.follows = policy.follow_up(verified.header());
+            Ok((acceptance, receipt))
         }
         Err((about, refusal)) => {
             if let Some(first) = about.and_then(|about| accepted_before(peer, about, &refusal)) {
@@ -240,6 +242,9 @@ fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<Signe
         | RefusalCode::NotOriginator
         | RefusalCode::BadSignature
         | RefusalCode::IdConflict
+        | RefusalCode::Declined
+        | RefusalCode::IncompleteRecipients
+        | RefusalCode::Superseded
         | RefusalCode::Quota
         | RefusalCode::StoreUnavailable => return None,
     }
@@ -260,6 +265,7 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         expires_at: header.expires_at,
         envelope: frame,
         receipt: receipt.encode(),
+        follows: None,
     }
 }
 
@@ -341,6 +347,16 @@ fn conclude(
         Outcome::Conflict => {
             let detail = "another envelope was accepted under this notice id; send under a new id";
             refuse(shared, &pending, Refusal::new(RefusalCode::IdConflict, detail))
+        }
+        Outcome::OfAnother => {
+            let detail = "another agency sent the notice that this corrects or withdraws; only that one may";
+            refuse(shared, &pending, Refusal::new(RefusalCode::NotOriginator, detail))
+        }
+        Outcome::Incomplete { missing } => {
+            let missing: Vec<_> = missing.iter().map(AgencyId::as_str).collect();
+            let detail =
+                format!("it does not go to everyone who was sent the notice: add {}", missing.join(", "));
+            refuse(shared, &pending, Refusal::new(RefusalCode::IncompleteRecipients, detail))
         }
         Outcome::Done => {
             tracing::error!("the store gave no answer to an acceptance");

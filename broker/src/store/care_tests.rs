@@ -41,6 +41,7 @@ fn acceptance(exchange: &Exchange) -> Acceptance {
         expires_at: header.expires_at,
         envelope: envelope.encode(),
         receipt: receipt.sign(&exchange.receipt_key).encode(),
+        follows: None,
     }
 }
 

@@ -95,6 +95,20 @@ pub struct Acceptance {
     pub envelope: Bytes,
     /// The encoded signed ACCEPTED receipt.
     pub receipt: Bytes,
+    /// The notice it corrects or takes back.
+    pub follows: Option<FollowUp>,
+}
+
+/// What a CORRECTION or WITHDRAWAL does to an earlier notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// The earlier notice.
+    pub notice_id: NoticeId,
+    /// Whether copies that wait in inboxes are dropped: of a WITHDRAWAL.
+    pub withdraws: bool,
+    /// Agencies that need not be told though they were sent the earlier notice: they take no part any more, or may
+    /// access nothing of this one. Decided when it was admitted, so that the batch alone says what happens.
+    pub excused: Vec<AgencyId>,
 }
 
 /// One change.
@@ -142,6 +156,13 @@ pub enum Outcome {
     },
     /// Another envelope was accepted under this id; nothing was changed.
     Conflict,
+    /// It corrects or takes back a notice of another agency; nothing was changed.
+    OfAnother,
+    /// It does not go to everyone who was sent the notice that it corrects or takes back; nothing was changed.
+    Incomplete {
+        /// Who is left out.
+        missing: Vec<AgencyId>,
+    },
     /// Done, or there was nothing to do.
     Done,
 }

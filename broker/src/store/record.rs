@@ -17,9 +17,28 @@ pub(super) struct NoticeRecord {
     pub(super) originator: AgencyId,
     pub(super) receipt: Bytes,
     pub(super) undelivered: Vec<AgencyId>,
+    /// Recipients that do not wait for it any more. Format 1 did not keep them.
+    pub(super) settled: Vec<AgencyId>,
 }
 
+/// Stands before the id of a recipient that is settled; no id begins with it.
+const SETTLED: u8 = b'-';
+
 impl NoticeRecord {
+    /// `agency` waits for the notice no more.
+    pub(super) fn settle(&mut self, agency: &AgencyId) {
+        if let Some(index) = self.undelivered.iter().position(|waiting| waiting == agency) {
+            self.settled.push(self.undelivered.remove(index));
+        }
+    }
+
+    /// Nobody waits for the notice any more; returns who did.
+    pub(super) fn settle_all(&mut self) -> Vec<AgencyId> {
+        let waiting = std::mem::take(&mut self.undelivered);
+        self.settled.extend(waiting.iter().cloned());
+        waiting
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.receipt.len());
         out.put_slice(self.header_digest.as_bytes());
@@ -31,6 +50,9 @@ impl NoticeRecord {
         put(&mut out, &self.receipt);
         for agency in &self.undelivered {
             put(&mut out, agency.as_str().as_bytes());
+        }
+        for agency in &self.settled {
+            put(&mut out, &[&[SETTLED], agency.as_str().as_bytes()].concat());
         }
         out
     }
@@ -44,11 +66,24 @@ impl NoticeRecord {
         let expires_at = Timestamp::from_millis(value.try_get_u64().ok()?);
         let originator = agency(&mut value)?;
         let receipt = Bytes::copy_from_slice(field(&mut value)?);
-        let mut undelivered = Vec::new();
+        let (mut undelivered, mut settled) = (Vec::new(), Vec::new());
         while !value.is_empty() {
-            undelivered.push(agency(&mut value)?);
+            match field(&mut value)? {
+                [SETTLED, name @ ..] => settled.push(agency_id(name)?),
+                name => undelivered.push(agency_id(name)?),
+            }
         }
-        Some(Self { header_digest, cursor, chunks, precedence, expires_at, originator, receipt, undelivered })
+        Some(Self {
+            header_digest,
+            cursor,
+            chunks,
+            precedence,
+            expires_at,
+            originator,
+            receipt,
+            undelivered,
+            settled,
+        })
     }
 }
 
@@ -123,5 +158,9 @@ fn take<'a>(value: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
 }
 
 fn agency(value: &mut &[u8]) -> Option<AgencyId> {
-    std::str::from_utf8(field(value)?).ok()?.parse().ok()
+    agency_id(field(value)?)
+}
+
+fn agency_id(name: &[u8]) -> Option<AgencyId> {
+    std::str::from_utf8(name).ok()?.parse().ok()
 }

@@ -42,6 +42,7 @@ fn acceptance(number: u8, to: &[&str], version: u8) -> Acceptance {
         expires_at: at(10_000 + u64::from(number)),
         envelope: vec![number; len].into(),
         receipt: Bytes::copy_from_slice(&[b'r', number, version]),
+        follows: None,
     }
 }
 
@@ -308,12 +309,86 @@ fn a_folder_in_use_is_refused_until_its_last_reader_is_gone() {
 fn g12_a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let (store, reader) = open(folder.path());
-    reader.dangerous_write(keys::FORMAT, Some(&2_u32.to_be_bytes()));
+    reader.dangerous_write(keys::FORMAT, Some(&3_u32.to_be_bytes()));
     drop((store, reader));
     let error = SledStore::open(folder.path()).unwrap_err();
-    assert!(matches!(&error, StoreError::Format { got, known: 1, .. } if got == "2"), "{error}");
+    assert!(matches!(&error, StoreError::Format { got, known: 2, .. } if got == "3"), "{error}");
     let again = SledStore::open(folder.path()).unwrap_err().to_string();
-    assert!(again.contains("format 2"), "{again}");
+    assert!(again.contains("format 3"), "{again}");
+}
+
+#[test]
+fn a_folder_of_the_former_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(folder.path());
+    commit(&mut store, &[accept(3, &["fra/ncb"])]);
+    reader.dangerous_write(keys::FORMAT, Some(&1_u32.to_be_bytes()));
+    drop((store, reader));
+    drop(open(folder.path()));
+    let (_store, reader) = open(folder.path());
+    assert_eq!(inbox(&reader, "fra/ncb").len(), 1);
+    let format = reader.dump().into_iter().find(|(key, _)| key == keys::FORMAT).unwrap();
+    assert_eq!(format.1, 2_u32.to_be_bytes());
+}
+
+/// A withdrawal, or a correction, of notice `of`, to these agencies.
+fn follow_up(number: u8, of: u8, to: &[&str], withdraws: bool, excused: &[&str]) -> Operation {
+    let excused = excused.iter().map(|name| agency(name)).collect();
+    let follows = Some(FollowUp { notice_id: id(of), withdraws, excused });
+    Operation::Accept(Acceptance { follows, ..acceptance(number, to, 0) })
+}
+
+#[test]
+fn g11_a_withdrawal_drops_the_copies_that_wait_and_a_correction_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(folder.path());
+    let all = ["fra/ncb", "tur/border"];
+    commit(&mut store, &[accept(4, &all), accept(3, &all)]);
+    let cursor = inbox(&reader, "fra/ncb")[0].cursor;
+    commit(&mut store, &[acknowledge("fra/ncb", cursor)]);
+    let corrected = follow_up(5, 4, &all, false, &[]);
+    assert_eq!(commit(&mut store, &[corrected]), [Outcome::Accepted]);
+    assert_eq!(inbox(&reader, "tur/border").len(), 3, "a correction took a copy away");
+    let withdrawn = follow_up(6, 4, &all, true, &[]);
+    assert_eq!(commit(&mut store, &[withdrawn]), [Outcome::Accepted]);
+    let left = |name: &str| inbox(&reader, name).into_iter().map(|item| item.cursor).collect::<Vec<_>>();
+    assert!(!left("tur/border").contains(&cursor), "the withdrawn copy still waits");
+    assert_eq!((left("fra/ncb").len(), left("tur/border").len()), (3, 3));
+    assert_eq!(reader.notice(&id(4)).unwrap().unwrap().undelivered, []);
+    assert!(
+        !reader.dump().iter().any(|(key, _)| key.starts_with(&keys::body(cursor))),
+        "its body is still there"
+    );
+    // A delivery that was under way is acknowledged late.
+    commit(&mut store, &[acknowledge("tur/border", cursor)]);
+    assert_eq!(left("tur/border").len(), 3);
+}
+
+#[test]
+fn g01_a_follow_up_is_the_originators_and_goes_to_everyone_who_was_sent_the_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, reader) = open(folder.path());
+    let all = ["fra/ncb", "tur/border"];
+    commit(&mut store, &[accept(4, &all)]);
+    let cursor = inbox(&reader, "fra/ncb")[0].cursor;
+    commit(&mut store, &[acknowledge("fra/ncb", cursor)]);
+    let before = reader.dump();
+    for withdraws in [true, false] {
+        let Operation::Accept(mut others) = follow_up(7, 4, &all, withdraws, &[]) else { unreachable!() };
+        others.originator = agency("fra/ncb");
+        assert_eq!(commit(&mut store, &[Operation::Accept(others)]), [Outcome::OfAnother]);
+        let some = follow_up(7, 4, &["tur/border"], withdraws, &[]);
+        let missing = vec![agency("fra/ncb")];
+        assert_eq!(
+            commit(&mut store, &[some]),
+            [Outcome::Incomplete { missing }],
+            "who has it already is left out"
+        );
+    }
+    assert_eq!(reader.dump(), before, "a refusal changed something");
+    let excused = follow_up(7, 4, &["tur/border"], true, &["fra/ncb"]);
+    let unknown = follow_up(8, 200, &["tur/border"], true, &[]);
+    assert_eq!(commit(&mut store, &[excused, unknown]), [Outcome::Accepted, Outcome::Accepted]);
 }
 
 #[test]

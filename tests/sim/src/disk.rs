@@ -28,6 +28,7 @@ pub(crate) struct Kept {
     originator: AgencyId,
     receipt: Bytes,
     pub(crate) undelivered: Vec<AgencyId>,
+    recipients: Vec<AgencyId>,
 }
 
 /// An item of a queue.
@@ -92,6 +93,9 @@ impl State {
                 Outcome::Conflict
             };
         }
+        if let Some(refused) = self.follow_up(acceptance) {
+            return refused;
+        }
         let cursor = self.next_cursor();
         self.bodies.insert(cursor, acceptance.envelope.clone());
         for recipient in &acceptance.recipients {
@@ -106,11 +110,40 @@ impl State {
             originator: acceptance.originator.clone(),
             receipt: acceptance.receipt.clone(),
             undelivered: acceptance.recipients.clone(),
+            recipients: acceptance.recipients.clone(),
         };
         self.notices.insert(acceptance.notice_id, kept);
         remind(reminders, acceptance.expires_at, acceptance.notice_id);
         self.log_len += 1;
         Outcome::Accepted
+    }
+
+    /// As the real store: refused where it is of another's notice or leaves somebody out; a withdrawal drops the copies
+    /// that wait.
+    fn follow_up(&mut self, acceptance: &Acceptance) -> Option<Outcome> {
+        let follow_up = acceptance.follows.as_ref()?;
+        let kept = self.notices.get_mut(&follow_up.notice_id)?;
+        if kept.originator != acceptance.originator {
+            return Some(Outcome::OfAnother);
+        }
+        let told = |agency: &&AgencyId| {
+            acceptance.recipients.contains(*agency) || follow_up.excused.contains(*agency)
+        };
+        let missing: Vec<AgencyId> = kept.recipients.iter().filter(|agency| !told(agency)).cloned().collect();
+        if !missing.is_empty() {
+            return Some(Outcome::Incomplete { missing });
+        }
+        if follow_up.withdraws {
+            for recipient in std::mem::take(&mut kept.undelivered) {
+                if let Some(queue) = self.queues.get_mut(&(recipient, kept.precedence)) {
+                    queue.remove(&kept.cursor);
+                }
+            }
+            if !self.keep_bodies {
+                self.bodies.remove(&kept.cursor);
+            }
+        }
+        None
     }
 
     fn acknowledge(&mut self, agency: &AgencyId, precedence: Precedence, cursor: Cursor) {
@@ -326,6 +359,7 @@ mod tests {
             expires_at: Timestamp::from_millis(5_000),
             envelope: Bytes::from_static(b"body"),
             receipt: Bytes::from_static(b"receipt"),
+            follows: None,
         })
     }
 

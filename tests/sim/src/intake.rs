@@ -146,6 +146,9 @@ impl Broker {
             | RefusalCode::NotOriginator
             | RefusalCode::BadSignature
             | RefusalCode::IdConflict
+            | RefusalCode::Declined
+            | RefusalCode::IncompleteRecipients
+            | RefusalCode::Superseded
             | RefusalCode::Quota
             | RefusalCode::StoreUnavailable => false,
         };
@@ -298,7 +301,9 @@ impl Broker {
                 let refusal = Refusal::new(RefusalCode::IdConflict, "another envelope has this id");
                 self.sign(ReceiptKind::Refused, about, None, Some(refusal), stage)?
             }
-            Some(Outcome::Done) | None => return Err(Violation::surprise("no outcome of an acceptance")),
+            Some(Outcome::OfAnother | Outcome::Incomplete { .. } | Outcome::Done) | None => {
+                return Err(Violation::surprise("no outcome of an acceptance"));
+            }
         };
         self.answer(conn, precedence, ordinal, &receipt, stage)
     }
@@ -354,5 +359,6 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         expires_at: header.expires_at,
         envelope: frame,
         receipt: receipt.encode(),
+        follows: None,
     }
 }

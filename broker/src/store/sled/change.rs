@@ -11,7 +11,7 @@ use valise_proto::wire::session::Cursor;
 
 use super::super::keys::{self, CHUNK_BYTES_MAX};
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
-use super::super::{Acceptance, DueKey, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
+use super::super::{Acceptance, DueKey, FollowUp, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
 use super::{corrupt, failed};
 
 /// A batch under way: what it has changed so far is seen by what follows in it.
@@ -103,6 +103,11 @@ impl<'a> Change<'a> {
                 Outcome::Conflict
             });
         }
+        if let Some(follow_up) = &acceptance.follows
+            && let Some(refused) = self.follow_up(follow_up, acceptance)?
+        {
+            return Ok(refused);
+        }
         let cursor = self.next_cursor();
         let mut chunks = 0;
         for chunk in acceptance.envelope.chunks(CHUNK_BYTES_MAX) {
@@ -123,11 +128,41 @@ impl<'a> Change<'a> {
             originator: acceptance.originator.clone(),
             receipt: acceptance.receipt.clone(),
             undelivered: acceptance.recipients.clone(),
+            settled: Vec::new(),
         };
         self.put(keys::notice(&acceptance.notice_id), record.encode());
         self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
+    }
+
+    /// What a correction or withdrawal does to the notice it is about; why it is refused, where it is. A notice that
+    /// is not known here any more, or not yet, is left to the recipients, who know their own.
+    fn follow_up(
+        &mut self,
+        follow_up: &FollowUp,
+        acceptance: &Acceptance,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let Some(mut notice) = self.notice(&follow_up.notice_id)? else { return Ok(None) };
+        if notice.originator != acceptance.originator {
+            return Ok(Some(Outcome::OfAnother));
+        }
+        let told = |agency: &&AgencyId| {
+            acceptance.recipients.contains(*agency) || follow_up.excused.contains(*agency)
+        };
+        let everyone = notice.undelivered.iter().chain(&notice.settled);
+        let missing: Vec<AgencyId> = everyone.filter(|agency| !told(agency)).cloned().collect();
+        if !missing.is_empty() {
+            return Ok(Some(Outcome::Incomplete { missing }));
+        }
+        if follow_up.withdraws && !notice.undelivered.is_empty() {
+            for recipient in notice.settle_all() {
+                self.remove(keys::item(&recipient, notice.precedence, notice.cursor));
+            }
+            self.finish_notice(&notice);
+            self.put(keys::notice(&follow_up.notice_id), notice.encode());
+        }
+        Ok(None)
     }
 
     fn acknowledge(
@@ -144,7 +179,7 @@ impl<'a> Change<'a> {
             QueueRecord::Receipt(_) => Ok(()),
             QueueRecord::Notice(id) => {
                 let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
-                notice.undelivered.retain(|recipient| recipient != agency);
+                notice.settle(agency);
                 if notice.undelivered.is_empty() {
                     self.finish_notice(&notice);
                 }
@@ -164,7 +199,7 @@ impl<'a> Change<'a> {
         if notice.undelivered.is_empty() {
             return Ok(Outcome::Done);
         }
-        let late = std::mem::take(&mut notice.undelivered);
+        let late = notice.settle_all();
         for recipient in &late {
             self.remove(keys::item(recipient, notice.precedence, notice.cursor));
         }

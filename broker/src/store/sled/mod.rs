@@ -23,7 +23,9 @@ use super::record::Counters;
 use super::{Operation, Outcome, Store, StoreError};
 
 /// The format of the data folder.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// One that is read here too. Its records lack the recipients that wait no more.
+const FORMER: u32 = 1;
 /// Memory for pages, in bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// How far above those of a copy the cursors of a restored store begin: more than a broker accepts in years.
@@ -190,7 +192,11 @@ fn read_format(db: &sled::Db, path: &str) -> Result<Counters, StoreError> {
             db.apply_batch(batch).map_err(failed)?;
             Ok(Counters::default())
         }
-        Some(format) if format.as_ref() == FORMAT.to_be_bytes() => {
+        Some(format) if [FORMER, FORMAT].iter().any(|known| format.as_ref() == known.to_be_bytes()) => {
+            if format.as_ref() != FORMAT.to_be_bytes() {
+                // Before the first record that the former version could not read: sled recovers writes in order.
+                db.insert(keys::FORMAT, &FORMAT.to_be_bytes()).map_err(failed)?;
+            }
             let value = db.get(keys::COUNTERS).map_err(failed)?;
             let counters = value.as_ref().and_then(|value| Counters::decode(value));
             counters.ok_or_else(|| corrupt(keys::COUNTERS, "missing or of the wrong length"))
