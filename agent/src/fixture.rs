@@ -147,7 +147,8 @@ impl Exchange {
                 kinds: NoticeKind::ALL.into_iter().collect(),
                 classifications: class.and_below(),
             },
-            contact_point: true,
+            // A State has one.
+            contact_point: !self.content.agencies.values().any(|other| other.id.state() == id.state()),
             signing_keys: vec![entry(signing.key_id(), signing, start)],
             sealing_keys: vec![entry(sealing.key_id(), sealing, start)],
             status: AgencyStatus::Active,
