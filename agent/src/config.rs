@@ -1,6 +1,7 @@
 //! The node's configuration: typed values, defaults as constants, and every mistake told at once.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 use valise_proto::id::BrokerName;
+use valise_proto::label::Classification;
 
 use crate::folder::{self, FileError, Folder};
 
@@ -27,6 +29,10 @@ pub const FRESHNESS_GRACE_MINUTES_MAX: u64 = 7 * 24 * 60;
 pub const SEALING_KEY_GRACE_DAYS_DEFAULT: u64 = 60;
 /// Upper bound of `sealing_key_grace_days`: no notice waits longer at a broker than [`LIFETIME_DAYS_MAX`].
 pub const SEALING_KEY_GRACE_DAYS_MAX: u64 = 2 * LIFETIME_DAYS_MAX;
+/// Default of `pending_days`.
+pub const PENDING_DAYS_DEFAULT: u64 = 7;
+/// Upper bound of `pending_days`.
+pub const PENDING_DAYS_MAX: u64 = 90;
 /// Default of `outbox_max`.
 pub const OUTBOX_DEFAULT: usize = 100_000;
 /// Upper bound of `outbox_max`.
@@ -73,6 +79,12 @@ pub struct Config {
     pub freshness_grace: Duration,
     /// How long a former sealing key is kept once the authority no longer lists it.
     pub sealing_key_grace: Duration,
+    /// Where the local API is served over TCP as well; a loopback address.
+    pub api_listen: Option<SocketAddr>,
+    /// The lowest classification at which a second officer has to approve what is sent.
+    pub four_eyes_label: Option<Classification>,
+    /// How long a draft waits for a second officer.
+    pub pending_wait: Duration,
 }
 
 /// What a file may say. Unknown keys are mistakes.
@@ -86,6 +98,9 @@ struct File {
     outbox_max: Option<toml::Value>,
     freshness_grace_minutes: Option<toml::Value>,
     sealing_key_grace_days: Option<toml::Value>,
+    api: Option<toml::Value>,
+    four_eyes_label: Option<toml::Value>,
+    pending_days: Option<toml::Value>,
     #[serde(flatten)]
     unknown: BTreeMap<String, toml::Value>,
 }
@@ -103,6 +118,9 @@ impl Config {
             outbox_max: OUTBOX_DEFAULT,
             freshness_grace: minutes(FRESHNESS_GRACE_MINUTES_DEFAULT),
             sealing_key_grace: days(SEALING_KEY_GRACE_DAYS_DEFAULT),
+            api_listen: None,
+            four_eyes_label: None,
+            pending_wait: days(PENDING_DAYS_DEFAULT),
         }
     }
 
@@ -149,7 +167,7 @@ impl Config {
         let mut mistakes = Vec::new();
         for key in file.unknown.keys() {
             mistakes.push(format!(
-                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes or sealing_key_grace_days"
+                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes, sealing_key_grace_days, api, four_eyes_label or pending_days"
             ));
         }
         let relative_to = path.parent().unwrap_or(Path::new("."));
@@ -195,7 +213,29 @@ impl Config {
                 number("sealing_key_grace_days", &value, (0, SEALING_KEY_GRACE_DAYS_MAX), &mut mistakes);
             config.sealing_key_grace = found.map_or(config.sealing_key_grace, days);
         }
+        config.read_officers((file.api, file.four_eyes_label, file.pending_days), &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    /// What concerns officers: TCP, and what needs two of them.
+    fn read_officers(
+        &mut self,
+        (api, label, wait): (Option<toml::Value>, Option<toml::Value>, Option<toml::Value>),
+        mistakes: &mut Vec<String>,
+    ) {
+        if let Some(api) = api {
+            self.api_listen = read_api(&api, mistakes);
+        }
+        if let Some(text) = label.and_then(|value| text_of("four_eyes_label", &value, mistakes)) {
+            match text.parse() {
+                Ok(label) => self.four_eyes_label = Some(label),
+                Err(error) => mistakes.push(format!("`four_eyes_label`: {error}")),
+            }
+        }
+        if let Some(value) = wait {
+            let found = number("pending_days", &value, (1, PENDING_DAYS_MAX), mistakes);
+            self.pending_wait = found.map_or(self.pending_wait, days);
+        }
     }
 }
 
@@ -233,6 +273,19 @@ fn number(key: &str, value: &toml::Value, (min, max): (u64, u64), mistakes: &mut
         mistakes.push(format!("`{key}`: {value} is not a whole number from {min} to {max}"));
     }
     found
+}
+
+fn read_api(value: &toml::Value, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
+    let listen = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.get("listen"));
+    let address = listen.and_then(toml::Value::as_str).and_then(|text| text.parse::<SocketAddr>().ok());
+    // Tokens would cross the network in the clear: from elsewhere, a tunnel that ends here.
+    let good = address.filter(|address| address.ip().is_loopback());
+    if good.is_none() {
+        mistakes.push(format!(
+            "`api`: {value} is not a loopback address and port: write [api] then listen = \"127.0.0.1:7300\""
+        ));
+    }
+    good
 }
 
 fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<BrokerName, Vec<String>> {
@@ -306,6 +359,7 @@ mod tests {
         let spelled_out: Vec<_> = example.lines().map(uncommented).collect();
         let mut spelled_out = parse(&spelled_out.join("\n")).unwrap();
         assert_eq!(std::mem::take(&mut spelled_out.brokers).len(), 1);
+        assert!(spelled_out.api_listen.take().is_some() && spelled_out.four_eyes_label.take().is_some());
         assert_eq!(spelled_out, config);
     }
 
@@ -314,6 +368,21 @@ mod tests {
         assert!(parse("").unwrap_err()[0].contains("--data"));
         let config = parse("data = \"node\"").unwrap();
         assert_eq!(config, Config::for_folder(Folder::new("/etc/valise/node")));
+    }
+
+    #[test]
+    fn the_api_listens_on_loopback_only() {
+        for bad in ["0.0.0.0:7300", "10.0.0.1:7300", "127.0.0.1", "localhost:7300", "[::]:7300"] {
+            let mistakes = parse(&format!("data='/d'\n[api]\nlisten='{bad}'\n")).unwrap_err();
+            assert!(mistakes[0].contains("loopback"), "{bad}: {mistakes:?}");
+        }
+        let text = "data='/d'\nfour_eyes_label='SECRET'\npending_days=3\n[api]\nlisten='[::1]:7300'\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.api_listen, Some("[::1]:7300".parse().unwrap()));
+        assert_eq!(config.four_eyes_label, Some(Classification::Secret));
+        assert_eq!(config.pending_wait, days(3));
+        let mistakes = parse("data='/d'\nfour_eyes_label='HUSH'\npending_days=0\n").unwrap_err();
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
     }
 
     #[test]

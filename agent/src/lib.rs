@@ -19,6 +19,7 @@ pub mod incoming;
 pub mod journal;
 pub mod node;
 pub mod officers;
+pub mod pending;
 mod privacy;
 pub mod release;
 pub mod renewal;

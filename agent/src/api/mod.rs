@@ -13,8 +13,10 @@ mod handwork;
 pub mod journal;
 pub mod officers;
 pub mod openapi;
+pub mod pending;
 pub mod release;
 pub mod standing;
+pub(crate) mod tcp;
 pub mod types;
 mod views;
 
@@ -49,6 +51,14 @@ pub enum ListenError {
     /// Something else lies there.
     #[error("{} is not a socket: move it away, or set another `socket` in agent.toml", .0.display())]
     NotASocket(PathBuf),
+    /// The TCP port.
+    #[error("{address}: cannot listen: {source}; set another `listen` under [api] in agent.toml")]
+    Tcp {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system.
     #[error("{path}: cannot listen: {source}", path = path.display())]
     Io {
@@ -150,6 +160,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(officers::routes())
         .merge(journal::routes())
         .merge(release::routes())
+        .merge(pending::routes())
         .merge(openapi::routes())
 }
 

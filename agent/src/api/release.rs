@@ -184,6 +184,7 @@ async fn queue(desk: &Desk, signed: Signed, entries: Vec<Change>) -> Result<Queu
         precedence: header.precedence,
         expires_at: header.expires_at,
         respond_by: header.respond_by,
+        pending_until: None,
     };
     desk.send_with(signed.into_outgoing(), entries).await?;
     tracing::info!(notice = %queued.notice_id, "queued");

@@ -22,6 +22,7 @@ mod inbox;
 mod journal;
 mod local;
 mod officers;
+mod pending;
 mod release;
 mod remote;
 mod render;
@@ -192,6 +193,11 @@ enum Command {
         #[command(subcommand)]
         command: officers::TokenCommand,
     },
+    /// Show what waits for a second officer, approve or refuse it
+    Pending {
+        #[command(subcommand)]
+        command: Option<pending::PendingCommand>,
+    },
     /// Show the access journal: who opened, sent, left out or was refused what, when and why
     Journal(journal::JournalArgs),
     /// Print the JSON Schema of a notice
@@ -361,6 +367,9 @@ fn run(cli: Cli) -> Outcome {
         Command::CheckConfig { config } => local::check_config(&common, config.as_deref()),
         Command::Officer { command } => officers::officer(&common, command),
         Command::Token { command } => officers::token(&common, command),
+        Command::Pending { command } => {
+            pending::pending(&common, command.unwrap_or(pending::PendingCommand::List))
+        }
         Command::Journal(args) => journal::journal(&common, args),
         Command::Schema => local::schema(),
         Command::Openapi => render::json(&crate::api::openapi::document()),

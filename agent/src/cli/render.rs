@@ -189,8 +189,15 @@ pub(super) fn queued(queued: &Queued) -> String {
         .line("Precedence", queued.precedence)
         .line("Recipients", joined(&queued.recipients))
         .line("Expires", queued.expires_at)
-        .maybe("Respond by", queued.respond_by)
-        .text("Signed, sealed and queued; it is on stable storage.");
+        .maybe("Respond by", queued.respond_by);
+    let said = match queued.pending_until {
+        None => "Signed, sealed and queued; it is on stable storage.".to_owned(),
+        Some(until) => format!(
+            "NOT SENT: a second officer has to approve it by {until}: valise-agent pending approve {}",
+            queued.notice_id
+        ),
+    };
+    facts.text(&said);
     facts.0
 }
 

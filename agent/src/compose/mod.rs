@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, HeaderDraft, NoticeKind, SealError, SealFor, seal};
-use valise_proto::id::{AgencyId, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::Classification;
 use zeroize::Zeroizing;
 
@@ -121,6 +121,19 @@ impl Addressed {
     /// # Errors
     /// [`ComposeError`]: also where a recipient may access no portion, which preview shows without failing.
     pub fn seal(self, office: &Office, now: Timestamp) -> Result<Sealed, ComposeError> {
+        self.seal_as(new_notice_id(now), office, now)
+    }
+
+    /// The same under an id that was fixed before.
+    ///
+    /// # Errors
+    /// [`ComposeError`].
+    pub fn seal_as(
+        self,
+        notice_id: NoticeId,
+        office: &Office,
+        now: Timestamp,
+    ) -> Result<Sealed, ComposeError> {
         let mistakes = self.mistakes(now);
         if !mistakes.is_empty() {
             return Err(ComposeError::Mistakes(mistakes));
@@ -130,7 +143,7 @@ impl Addressed {
         let expires_at =
             derived.or(self.content.expires_at()).unwrap_or_else(|| now.plus(office.config().lifetime));
         let draft = HeaderDraft {
-            notice_id: new_notice_id(now),
+            notice_id,
             kind: self.content.kind(),
             originator: office.agency().clone(),
             precedence: self.content.precedence(),

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::receipts::{BrokerAnswer, CountedReceipt};
 use crate::journal::Entry;
 use crate::officers::register::Register;
+use crate::pending::Pending;
 
 /// One atomic change of the store, to be reported with [`super::Core::handle_persisted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -231,6 +232,10 @@ pub enum Change {
     Journal(Box<Entry>),
     /// The officers' accounts, all of them.
     Officers(Box<Register>),
+    /// A draft waits for a second officer.
+    Pend(Box<Pending>),
+    /// A draft waits no longer.
+    Unpend(NoticeId),
 }
 
 /// Why an envelope left the outbox.

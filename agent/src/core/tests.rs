@@ -110,7 +110,11 @@ impl Disk {
                 }
                 Change::Read { .. } => self.reads += 1,
                 Change::DeadlinePassed(_) => self.passed += 1,
-                Change::Record(_) | Change::Journal(_) | Change::Officers(_) => {}
+                Change::Record(_)
+                | Change::Journal(_)
+                | Change::Officers(_)
+                | Change::Pend(_)
+                | Change::Unpend(_) => {}
             }
         }
     }

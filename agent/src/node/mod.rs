@@ -354,6 +354,10 @@ impl Node {
         // A leftover of an installation that was cut short before anything was taken from it.
         folder::remove_folder(&office.config().folder.incoming()).map_err(EnrolError::File)?;
         let listener = api::listen(&office.config().socket)?;
+        let tcp = match office.config().api_listen {
+            Some(address) => Some(api::tcp::listen(address).await?),
+            None => None,
+        };
         let core = Core::new(memory, office.config().outbox_max, randomness().next_u64());
         let office = Arc::new(office);
         let tasks = TaskTracker::new();
@@ -373,6 +377,9 @@ impl Node {
         };
         tasks.spawn(engine.run(received, inputs));
         tasks.spawn(upkeep::run(Arc::clone(&desk.office), cancel.clone()));
+        if let Some(tcp) = tcp {
+            tasks.spawn(api::tcp::serve(tcp, desk.clone(), cancel.clone()));
+        }
         tasks.spawn(api::serve(listener, desk.clone(), cancel.clone()));
         tracing::info!(agency = %desk.office.agency(), directory = desk.office.directory().version(), "the node is running");
         Ok(NodeHandle { desk, tasks, cancel: cancel.drop_guard(), failure })

@@ -82,6 +82,8 @@ pub struct Guard {
     journalled: Mutex<Journalled>,
     /// Held while accounts are changed: the change is of what is then in force.
     changing: tokio::sync::Mutex<()>,
+    /// Held while it is decided upon a draft.
+    deciding: tokio::sync::Mutex<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -99,6 +101,7 @@ impl Guard {
             failures: Mutex::default(),
             journalled: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
         }
     }
 
@@ -116,6 +119,11 @@ impl Guard {
     /// To be held while accounts are changed.
     pub async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changing.lock().await
+    }
+
+    /// To be held while it is decided upon a draft that waits for a second officer.
+    pub async fn deciding(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.deciding.lock().await
     }
 
     /// Whose token it is.

@@ -55,6 +55,8 @@ pub(super) const HIGHEST: u8 = b'h';
 /// `g` → every issuer's [`super::records::HighestList`].
 pub(super) const HIGHEST_LISTS: u8 = b'g';
 
+/// `n<notice><chunk>` → a draft that waits for a second officer, encrypted.
+pub(super) const PENDING: u8 = b'n';
 /// `k<chunk>` → the officers' accounts, encrypted.
 pub(super) const OFFICERS: u8 = b'k';
 /// `j<number>` → an entry of the access journal, chained and encrypted.

@@ -8,6 +8,7 @@
 mod journal;
 mod keys;
 mod listing;
+mod pending;
 mod portions;
 mod read;
 mod records;

@@ -70,12 +70,12 @@ impl Store {
         Ok(taken)
     }
 
-    fn secret(&self, place: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    pub(super) fn secret(&self, place: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let Some(encrypted) = self.chunks(place)? else { return Ok(None) };
         Ok(Some(self.key.decrypt(place, &encrypted)?))
     }
 
-    fn secrets(&self, kind: u8) -> Result<Vec<Secret>, StoreError> {
+    pub(super) fn secrets(&self, kind: u8) -> Result<Vec<Secret>, StoreError> {
         let mut secrets = Vec::new();
         for key in self.db.scan_prefix([kind]).keys() {
             let key = key?;

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use valise_agent::api::client::{ClientError, LocalClient};
 use valise_agent::api::officers::{NewOfficer, NewToken};
 use valise_agent::api::types::ErrorFacts;
+use valise_agent::config::Config;
 use valise_agent::journal::{Deed, Query, Written};
-use valise_agent::node::NodeHandle;
+use valise_agent::node::{Node, NodeHandle, NodeOptions};
 use valise_agent::officers::Role;
 use valise_proto::id::NoticeId;
 use valise_proto::label::Classification;
@@ -23,27 +24,38 @@ pub struct Case {
     pub broker: Broker,
     pub node: NodeHandle,
     pub received: NoticeId,
+    shape: Box<dyn Fn(&mut Config)>,
+}
+
+async fn start(office: &Office, broker: &Broker, shape: &dyn Fn(&mut Config)) -> NodeHandle {
+    let mut config = office.config("fra/ncb", Some(broker));
+    shape(&mut config);
+    Node::start(config, NodeOptions::default()).await.unwrap()
 }
 
 impl Case {
     pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(shape: impl Fn(&mut Config) + 'static) -> Self {
         let secret = Classification::Secret;
         let office = Office::with_writers(&[("ken/ncb", secret)], &[("fra/ncb", secret)]);
         let broker = Broker::start(&office.exchange);
-        let node = office.start("fra/ncb", Some(&broker)).await;
+        let node = start(&office, &broker, &shape).await;
         assert!(node.connected(LONG).await, "not connected: {:?}", node.desk().link());
         let envelope = office.exchange.envelope("ken/ncb", &["fra/ncb"], &content(), |_| {});
         broker.put("fra/ncb", envelope.header().precedence, envelope.encode());
         let received = envelope.header().notice_id;
         assert!(node.has_received(&received, LONG).await.unwrap());
-        Self { office, broker, node, received }
+        Self { office, broker, node, received, shape: Box::new(shape) }
     }
 
     pub async fn restarted(self) -> Self {
-        let Self { office, broker, node, received } = self;
+        let Self { office, broker, node, received, shape } = self;
         node.kill().await;
-        let node = office.start("fra/ncb", Some(&broker)).await;
-        Self { office, broker, node, received }
+        let node = start(&office, &broker, &shape).await;
+        Self { office, broker, node, received, shape }
     }
 
     /// Nobody in particular, on the socket.

@@ -11,9 +11,10 @@
 #[allow(dead_code)]
 #[path = "../exchange/mod.rs"]
 mod exchange;
-#[allow(dead_code)]
 #[path = "../../src/fixture.rs"]
 mod fixture;
 
 mod accounts;
 mod case;
+mod four_eyes;
+mod tcp;

@@ -5,6 +5,7 @@ mod followups;
 mod node;
 mod notices;
 mod officers;
+mod pending;
 mod release;
 
 use std::fmt::Display;

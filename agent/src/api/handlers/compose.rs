@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use valise_proto::envelope::Header;
 use zeroize::Zeroizing;
 
 use super::{Answer, apart, body_of};
@@ -15,8 +16,11 @@ use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, NoticeBody, Queued};
 use crate::compose::preview::Preview;
 use crate::compose::{Draft, Signed};
+use crate::core::Change;
 use crate::node::Desk;
+use crate::node::office::Office;
 use crate::officers::Role;
+use crate::pending::{self, NotDecided, PENDING_MAX, Pending};
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -54,25 +58,57 @@ pub(in crate::api) async fn send(
 
 /// Seals, signs and queues what was written, in the caller's name.
 pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>) -> Result<Queued, ApiError> {
-    let (signed, entries): (Signed, _) = apart(desk, move |office| {
+    let (signed, changes, until): (Signed, _, _) = apart(desk, move |office| {
         let now = office.now();
+        let draft = Zeroizing::new(json.to_vec());
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
         let preview = Preview::of(&addressed, now);
         let signed = addressed.seal(office, now)?.sign(office)?;
-        let entries = entries::of_sending(&caller, now, signed.envelope().header(), &preview.omissions);
-        Ok((signed, entries))
+        let header = signed.envelope().header();
+        if pending::is_needed(office.config().four_eyes_label, header.label.classification) {
+            let waiting = put_off(office, &caller, header, &draft)?;
+            let until = waiting.until;
+            return Ok((signed, vec![Change::Pend(Box::new(waiting))], Some(until)));
+        }
+        let entries = entries::of_sending(&caller, now, header, &preview.omissions);
+        Ok((signed, entries, None))
     })
     .await?;
+    let queued = Queued { pending_until: until, ..queued_of(&signed) };
+    if until.is_some() {
+        // What was sealed to see whether it can be is dropped: it is sealed again when it is approved.
+        desk.record(changes).await?;
+        tracing::info!(notice = %queued.notice_id, "waits for a second officer");
+    } else {
+        desk.send_with(signed.into_outgoing(), changes).await?;
+        tracing::info!(notice = %queued.notice_id, "queued");
+    }
+    Ok(queued)
+}
+
+/// A draft that is to wait for a second officer, by a drafter who is known by name.
+fn put_off(office: &Office, caller: &Caller, header: &Header, draft: &[u8]) -> Result<Pending, ApiError> {
+    let drafter = caller.acting_as(None)?;
+    if office.store().all_pending()?.len() >= PENDING_MAX {
+        return Err(NotDecided::Full.into());
+    }
+    let what = (header.notice_id, header.kind, header.label.to_string());
+    let now = office.now();
+    let times = (now, now.plus(office.config().pending_wait));
+    let json = std::str::from_utf8(draft).map_err(ApiError::bad_request)?;
+    Ok(Pending::new(what, drafter, times, json.to_owned()))
+}
+
+/// What is told of a notice that was sealed.
+pub(in crate::api) fn queued_of(signed: &Signed) -> Queued {
     let header = signed.envelope().header();
-    let queued = Queued {
+    Queued {
         notice_id: header.notice_id,
         recipients: header.recipients.clone(),
         label: header.label.to_string(),
         precedence: header.precedence,
         expires_at: header.expires_at,
         respond_by: header.respond_by,
-    };
-    desk.send_with(signed.into_outgoing(), entries).await?;
-    tracing::info!(notice = %queued.notice_id, "queued");
-    Ok(queued)
+        pending_until: None,
+    }
 }

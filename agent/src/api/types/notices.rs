@@ -25,6 +25,10 @@ pub struct Queued {
     /// Until when answers are asked for.
     #[schema(value_type = Option<String>)]
     pub respond_by: Option<Timestamp>,
+    /// Where a second officer has to approve it first: until when it waits for that. Nothing was sent.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_until: Option<Timestamp>,
 }
 
 /// A received notice, in the list.
