@@ -63,13 +63,16 @@ pub(in crate::api) struct VerifyQuery {
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
-    OpenApiRouter::new().routes(routes!(entries)).routes(routes!(head)).routes(routes!(verify))
+    OpenApiRouter::new()
+        .routes(routes!(journal))
+        .routes(routes!(journal_head))
+        .routes(routes!(verify_journal))
 }
 
 /// Entries of the access journal, newest first.
 #[utoipa::path(get, path = "/v1/journal", tag = "journal", params(JournalQuery),
     responses((status = 200, body = Vec<Written>), (status = "default", body = ErrorBody)))]
-async fn entries(
+async fn journal(
     State(desk): State<Desk>,
     caller: Caller,
     Asked(query): Asked<JournalQuery>,
@@ -88,7 +91,7 @@ async fn entries(
 /// Where the access journal ends; noted elsewhere, it shows later whether entries were cut off or rewritten.
 #[utoipa::path(get, path = "/v1/journal/head", tag = "journal",
     responses((status = 200, body = JournalHead), (status = "default", body = ErrorBody)))]
-async fn head(State(desk): State<Desk>, caller: Caller) -> Answer<JournalHead> {
+async fn journal_head(State(desk): State<Desk>, caller: Caller) -> Answer<JournalHead> {
     caller.must(Role::Auditor)?;
     Ok(Json(desk.office().store().journal_head().into()))
 }
@@ -96,7 +99,7 @@ async fn head(State(desk): State<Desk>, caller: Caller) -> Answer<JournalHead> {
 /// Goes through the whole access journal, and says where it ends if it is whole.
 #[utoipa::path(get, path = "/v1/journal/verify", tag = "journal", params(VerifyQuery),
     responses((status = 200, body = JournalHead), (status = "default", body = ErrorBody)))]
-async fn verify(
+async fn verify_journal(
     State(desk): State<Desk>,
     caller: Caller,
     Asked(query): Asked<VerifyQuery>,

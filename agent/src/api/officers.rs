@@ -149,13 +149,13 @@ pub struct WhichToken {
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
-        .routes(routes!(list, add))
-        .routes(routes!(passwd))
-        .routes(routes!(roles))
-        .routes(routes!(disable))
-        .routes(routes!(remove))
-        .routes(routes!(issue))
-        .routes(routes!(revoke))
+        .routes(routes!(officers, add_officer))
+        .routes(routes!(set_password))
+        .routes(routes!(set_roles))
+        .routes(routes!(set_disabled))
+        .routes(routes!(remove_officer))
+        .routes(routes!(issue_token))
+        .routes(routes!(revoke_token))
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -189,7 +189,7 @@ async fn hashed(password: String) -> Result<PasswordHash, ApiError> {
 /// The officers and their tokens, without secrets.
 #[utoipa::path(get, path = "/v1/officers", tag = "officers",
     responses((status = 200, body = Vec<OfficerFacts>), (status = "default", body = ErrorBody)))]
-async fn list(State(desk): State<Desk>, _: Administrator) -> Json<Vec<OfficerFacts>> {
+async fn officers(State(desk): State<Desk>, _: Administrator) -> Json<Vec<OfficerFacts>> {
     let register = desk.office().guard().register();
     let officers = register.iter().flat_map(|register| register.officers());
     let token = |(id, token): (&str, &crate::officers::register::Token)| TokenFacts {
@@ -212,7 +212,7 @@ async fn list(State(desk): State<Desk>, _: Administrator) -> Json<Vec<OfficerFac
 /// Makes an account. The first one ends the open socket, for ever.
 #[utoipa::path(post, path = "/v1/officers", tag = "officers", request_body = NewOfficer,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn add(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn add_officer(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let NewOfficer { name, roles, password } = read(body)?;
     let (hash, roles) = (hashed(password).await?, Roles::from(roles));
     change(&desk, |register, now| {
@@ -225,7 +225,7 @@ async fn add(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<(
 /// Gives an officer another password; tokens issued before end.
 #[utoipa::path(post, path = "/v1/officers/password", tag = "officers", request_body = NewPassword,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn passwd(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn set_password(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let NewPassword { name, password } = read(body)?;
     let hash = hashed(password).await?;
     change(&desk, |register, _| {
@@ -238,7 +238,7 @@ async fn passwd(State(desk): State<Desk>, _: Administrator, body: Body) -> Answe
 /// Gives an officer these roles and no others.
 #[utoipa::path(post, path = "/v1/officers/roles", tag = "officers", request_body = NewRoles,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn roles(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn set_roles(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let NewRoles { name, roles } = read(body)?;
     let roles = Roles::from(roles);
     change(&desk, |register, _| {
@@ -251,7 +251,7 @@ async fn roles(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer
 /// Takes nothing from an officer for the time being, or takes it again.
 #[utoipa::path(post, path = "/v1/officers/disable", tag = "officers", request_body = SetDisabled,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn disable(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn set_disabled(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let SetDisabled { name, disabled } = read(body)?;
     change(&desk, |register, _| {
         register.set_disabled(&name, disabled)?;
@@ -264,7 +264,7 @@ async fn disable(State(desk): State<Desk>, _: Administrator, body: Body) -> Answ
 /// Removes an account and its tokens. What the officer did stays in the journal.
 #[utoipa::path(post, path = "/v1/officers/remove", tag = "officers", request_body = WhichOfficer,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn remove(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn remove_officer(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let WhichOfficer { name } = read(body)?;
     change(&desk, |register, _| {
         register.remove(&name)?;
@@ -276,7 +276,7 @@ async fn remove(State(desk): State<Desk>, _: Administrator, body: Body) -> Answe
 /// Issues a token, which is shown this once.
 #[utoipa::path(post, path = "/v1/tokens", tag = "officers", request_body = NewToken,
     responses((status = 200, body = IssuedToken), (status = "default", body = ErrorBody)))]
-async fn issue(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<IssuedToken> {
+async fn issue_token(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<IssuedToken> {
     let NewToken { name, label, days } = read(body)?;
     change(&desk, |register, now| {
         let issued = register.issue(&name, &label, days, now)?;
@@ -290,7 +290,7 @@ async fn issue(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer
 /// Ends a token.
 #[utoipa::path(post, path = "/v1/tokens/revoke", tag = "officers", request_body = WhichToken,
     responses((status = 200), (status = "default", body = ErrorBody)))]
-async fn revoke(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
+async fn revoke_token(State(desk): State<Desk>, _: Administrator, body: Body) -> Answer<()> {
     let WhichToken { id } = read(body)?;
     change(&desk, |register, _| {
         let name = register.revoke(&id)?;

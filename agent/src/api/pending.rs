@@ -72,10 +72,10 @@ pub struct Decision {
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(show))
-        .routes(routes!(approve))
-        .routes(routes!(refuse))
+        .routes(routes!(pending))
+        .routes(routes!(pending_draft))
+        .routes(routes!(approve_draft))
+        .routes(routes!(refuse_draft))
 }
 
 impl From<&Pending> for PendingFacts {
@@ -131,7 +131,7 @@ fn waiting(office: &Office, id: &NoticeId) -> Result<Pending, ApiError> {
 /// The drafts that wait for a second officer, oldest first, without content.
 #[utoipa::path(get, path = "/v1/pending", tag = "pending",
     responses((status = 200, body = Vec<PendingFacts>), (status = "default", body = ErrorBody)))]
-async fn list(State(desk): State<Desk>, caller: Caller) -> Answer<Vec<PendingFacts>> {
+async fn pending(State(desk): State<Desk>, caller: Caller) -> Answer<Vec<PendingFacts>> {
     caller.must_any(&[Role::Drafter, Role::Releaser])?;
     let_lapse(&desk).await?;
     let facts =
@@ -142,7 +142,11 @@ async fn list(State(desk): State<Desk>, caller: Caller) -> Answer<Vec<PendingFac
 /// What the author of a draft wrote, for whoever is to approve it, and the author.
 #[utoipa::path(get, path = "/v1/pending/{id}", tag = "pending", params(("id" = String, Path, description = "The draft's id")),
     responses((status = 200, body = PendingDraft), (status = "default", body = ErrorBody)))]
-async fn show(State(desk): State<Desk>, Path(id): Path<String>, caller: Caller) -> Answer<PendingDraft> {
+async fn pending_draft(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Answer<PendingDraft> {
     let id = id_of(&id)?;
     caller.must_any(&[Role::Drafter, Role::Releaser])?;
     let pending = apart(&desk, move |office| waiting(office, &id)).await?;
@@ -159,7 +163,7 @@ async fn show(State(desk): State<Desk>, Path(id): Path<String>, caller: Caller) 
 #[utoipa::path(post, path = "/v1/pending/{id}/approve", tag = "pending", request_body = Decision,
     params(("id" = String, Path, description = "The draft's id")),
     responses((status = 200, body = Queued), (status = "default", body = ErrorBody)))]
-async fn approve(
+async fn approve_draft(
     State(desk): State<Desk>,
     Path(id): Path<String>,
     caller: Caller,
@@ -201,7 +205,7 @@ async fn approve(
 #[utoipa::path(post, path = "/v1/pending/{id}/refuse", tag = "pending", request_body = Decision,
     params(("id" = String, Path, description = "The draft's id")),
     responses((status = 200, body = PendingFacts), (status = "default", body = ErrorBody)))]
-async fn refuse(
+async fn refuse_draft(
     State(desk): State<Desk>,
     Path(id): Path<String>,
     caller: Caller,
