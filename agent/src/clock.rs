@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use getrandom::SysRng;
 use rand_core::{Rng, UnwrapErr};
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{Derivation, NoticeId, Timestamp};
 
 /// What tells the time. Tests hand in their own.
 #[derive(Clone)]
@@ -52,13 +52,12 @@ pub fn randomness() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
-/// A handle that nothing follows from, in the form of a notice's id.
+/// A handle that nothing follows from.
 #[must_use]
-pub fn new_handle() -> NoticeId {
-    let (mut random, mut time) = ([0; 10], [0; 8]);
+pub fn new_handle() -> Derivation {
+    let mut random = [0; Derivation::LEN];
     randomness().fill_bytes(&mut random);
-    randomness().fill_bytes(&mut time);
-    NoticeId::new(Timestamp::from_millis(u64::from_be_bytes(time) >> 16), random)
+    Derivation::new(random)
 }
 
 /// A new notice id.

@@ -27,7 +27,7 @@ use valise_proto::envelope::{
 };
 use valise_proto::id::{AgencyId, KeyId, NoticeId, SpiffeId, Timestamp};
 use valise_proto::label::{Affiliation, Ceiling, Classification, Clearance, Label, PolicyId};
-use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
+use valise_proto::receipt::{PurgeCause, Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::renewal::RenewalRequest;
 use zeroize::Zeroizing;
@@ -349,6 +349,7 @@ impl Exchange {
             officer: None,
             refusal: None,
             portions: if kind.states_portions() { vec![PortionIndex::new(0).unwrap()] } else { Vec::new() },
+            cause: (kind == ReceiptKind::Purged).then_some(PurgeCause::Withdrawn),
         };
         receipt.sign(&self.members[&agency(issuer)].signing)
     }
@@ -365,6 +366,7 @@ impl Exchange {
             officer: None,
             refusal,
             portions: Vec::new(),
+            cause: None,
         };
         receipt.sign(&self.broker_key)
     }

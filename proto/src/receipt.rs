@@ -1,6 +1,7 @@
 //! Receipts: signed statements about an envelope, refusals included (G6).
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::crypto::{SigningKey, context};
@@ -75,9 +76,45 @@ impl ReceiptKind {
     #[must_use]
     pub fn states_portions(self) -> bool {
         match self {
-            Self::Delivered | Self::Read | Self::Actioned => true,
-            Self::Accepted | Self::Refused | Self::Rejected | Self::Purged | Self::Expired => false,
+            Self::Delivered | Self::Read | Self::Actioned | Self::Purged => true,
+            Self::Accepted | Self::Refused | Self::Rejected | Self::Expired => false,
         }
+    }
+}
+
+/// Why a recipient deleted what it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PurgeCause {
+    /// The notice was withdrawn.
+    Withdrawn,
+    /// A correction took its place.
+    Corrected,
+    /// Its `review_by` has passed.
+    Review,
+    /// An officer decided it.
+    Officer,
+}
+
+impl PurgeCause {
+    /// Every cause.
+    pub const ALL: [Self; 4] = [Self::Withdrawn, Self::Corrected, Self::Review, Self::Officer];
+
+    /// The word people see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "WITHDRAWN",
+            Self::Corrected => "CORRECTED",
+            Self::Review => "REVIEW",
+            Self::Officer => "OFFICER",
+        }
+    }
+}
+
+impl std::fmt::Display for PurgeCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -102,13 +139,15 @@ pub struct Receipt {
     pub recipient: Option<AgencyId>,
     /// When, by the issuer's clock.
     pub at: Timestamp,
-    /// READ and ACTIONED: which officer.
+    /// READ and ACTIONED: which officer. REJECTED and PURGED: the officer who decided it, where one did.
     pub officer: Option<String>,
     /// REFUSED and REJECTED: why.
     pub refusal: Option<Refusal>,
     /// DELIVERED and READ: the portions that were opened, and shown; never none, lest a recipient sign for what it could
-    /// not open. ACTIONED: those that were acted upon. Rising.
+    /// not open. ACTIONED: those that were acted upon. PURGED: those that were held; none where none was. Rising.
     pub portions: Vec<PortionIndex>,
+    /// PURGED: why. In it, and in no other.
+    pub cause: Option<PurgeCause>,
 }
 
 impl Receipt {

@@ -14,28 +14,36 @@ macro_rules! refusal_codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum RefusalCode {
             $($(#[$doc])* $name,)*
+            /// A code that this version does not know. It counts as a final refusal; the sentence says why.
+            Unknown(u32),
         }
 
         impl RefusalCode {
-            /// Every code.
+            /// Every code that this version knows.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
             /// The number on the wire.
             #[must_use]
             pub fn number(self) -> u32 {
-                match self { $(Self::$name => $number,)* }
+                match self { $(Self::$name => $number,)* Self::Unknown(number) => number }
             }
 
             /// The name people see.
             #[must_use]
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+                match self { $(Self::$name => $text,)* Self::Unknown(_) => "UNKNOWN" }
             }
 
             /// The code of a number; `None` for one this version does not know.
             #[must_use]
             pub fn from_number(number: u32) -> Option<Self> {
                 match number { $($number => Some(Self::$name),)* _ => None }
+            }
+
+            /// The code of a number, known or not; `None` for 0, which is no refusal.
+            #[must_use]
+            pub fn read(number: u32) -> Option<Self> {
+                (number != 0).then(|| Self::from_number(number).unwrap_or(Self::Unknown(number)))
             }
         }
     };
@@ -88,7 +96,8 @@ refusal_codes! {
 
 impl fmt::Display for RefusalCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.as_str())?;
+        if let Self::Unknown(number) = self { write!(f, " ({number})") } else { Ok(()) }
     }
 }
 
@@ -134,6 +143,10 @@ mod tests {
             assert_eq!(RefusalCode::from_number(code.number()), Some(*code));
         }
         assert_eq!(RefusalCode::from_number(0), None, "0 means no refusal on the wire");
+        assert_eq!(RefusalCode::read(0), None);
+        assert_eq!(RefusalCode::read(19), Some(RefusalCode::Declined));
+        assert_eq!(RefusalCode::read(4711), Some(RefusalCode::Unknown(4711)));
+        assert_eq!(RefusalCode::Unknown(4711).to_string(), "UNKNOWN (4711)");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use valise_proto::id::Timestamp;
+use valise_proto::id::{Digest, Timestamp};
 use valise_proto::label::{Classification, Label, PolicyId};
-use valise_proto::notice::{Notice, Portion};
+use valise_proto::notice::{Notice, NoticeRef, Portion};
 
 const EXAMPLE: &[u8] = include_bytes!("../../deploy/examples/deportation.json");
 
@@ -317,7 +317,7 @@ fn follow_ups_come_back_the_same() {
         (
             "RESPONSE",
             "in_reply_to",
-            json!({ "type": "response", "id": "r1", "label": "RESTRICTED", "text": "Noted." }),
+            json!({ "type": "response", "id": "r1", "label": "RESTRICTED", "outcome": "WILL_ACT", "text": "Noted." }),
         ),
         ("CORRECTION", "supersedes", json!({ "type": "correction", "label": "SECRET", "reason": "A date." })),
         (
@@ -328,8 +328,19 @@ fn follow_ups_come_back_the_same() {
     ] {
         let json = json!({ "kind": kind, "precedence": "ROUTINE", "recipients": ["fra/ncb"],
             link: "01890000-0000-7000-8000-000000000000", "parts": [part] });
-        let notice = read(&json);
+        let mut notice = read(&json);
         assert_eq!(notice.to_json(), json);
+        if kind != "RESPONSE" {
+            let unnamed = notice.portions();
+            let refused = Portion::decode(unnamed[0].label().clone(), &unnamed[0].encode()).unwrap_err();
+            assert!(refused.to_string().contains("replaces: missing"), "{refused}");
+            let replaced = NoticeRef {
+                notice_id: "01890000-0000-7000-8000-000000000000".parse().unwrap(),
+                header_digest: Digest::new([7; 32]),
+            };
+            notice = notice.with_replaces(vec![replaced.clone()]).unwrap();
+            assert_eq!(notice.replaces(), [replaced]);
+        }
         let portions = notice.portions();
         assert_eq!(
             Portion::decode(portions[0].label().clone(), &portions[0].encode()).as_ref(),

@@ -223,10 +223,10 @@ fn sealed(worked: &mut Worked) {
         "label": "UNCLASSIFIED",
         "recipients": ["fra/ncb"],
         "in_reply_to": "01890000-0000-7000-8000-000000000001",
-        "parts": [{ "type": "response", "text": "Noted." }],
+        "parts": [{ "type": "response", "outcome": "WILL_ACT", "text": "Noted." }],
     }));
     worked
-        .says("Parts of a RESPONSE without terms, whose text is \"Noted.\": version 1, one part without id");
+        .says("Parts of a RESPONSE without terms, whose outcome is WILL_ACT and text \"Noted.\": version 1, one part without id");
     worked.spaced(&parts);
     worked.gap();
 

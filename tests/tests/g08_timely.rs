@@ -171,7 +171,7 @@ async fn g08_the_originator_is_told_who_did_not_answer_in_time() -> Outcome {
     net.agency("tur/border").expect_notice(&sent).await?;
     let answer = json!({
         "kind": "RESPONSE", "precedence": "FLASH", "label": "RESTRICTED", "recipients": ["ken/ncb"],
-        "in_reply_to": sent.id(), "parts": [{ "type": "response", "text": "Officers will meet the flight." }],
+        "in_reply_to": sent.id(), "parts": [{ "type": "response", "outcome": "WILL_ACT", "text": "Officers will meet the flight." }],
     });
     let answer = fra.send(answer).await?;
     ken.expect_notice(&answer).await?;

@@ -4,7 +4,7 @@
 //! as for any notice: the content is read by the same rules, and the same access decision is made about each portion.
 
 use valise_proto::directory::Directory;
-use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, Derivation, Timestamp};
 use zeroize::Zeroizing;
 
 use super::addressing::{Addressed, addressed};
@@ -19,7 +19,7 @@ const NAMED: &str = "named by the officer who releases it";
 /// What a notice made from another has besides its content.
 pub(crate) struct Derived {
     /// The handle in its header, which means something in this node's store alone.
-    pub handle: NoticeId,
+    pub handle: Derivation,
     /// When the broker deletes it.
     pub expires_at: Timestamp,
     /// What is kept here of where it comes from.

@@ -203,9 +203,10 @@ fn passes(refusal: &Refusal) -> bool {
         | RefusalCode::IdConflict
         | RefusalCode::Expired
         | RefusalCode::ClockSkew
+        | RefusalCode::TooLarge
         | RefusalCode::Declined
         | RefusalCode::IncompleteRecipients
-        | RefusalCode::Superseded
-        | RefusalCode::TooLarge => refusal.retry_after.is_some(),
+        | RefusalCode::Superseded => refusal.retry_after.is_some(),
+        RefusalCode::Unknown(_) => false,
     }
 }

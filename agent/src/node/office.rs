@@ -379,6 +379,7 @@ impl Office {
             officer,
             refusal,
             portions,
+            cause: None,
         };
         receipt.sign(self.vault().signing_key())
     }

@@ -276,6 +276,7 @@ impl Broker {
             officer: None,
             refusal,
             portions: Vec::new(),
+            cause: None,
         }
     }
 

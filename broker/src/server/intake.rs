@@ -246,6 +246,7 @@ fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<Signe
         | RefusalCode::IncompleteRecipients
         | RefusalCode::Superseded
         | RefusalCode::Quota
+        | RefusalCode::Unknown(_)
         | RefusalCode::StoreUnavailable => return None,
     }
     let kept = peer.shared.reader.notice(&about.notice_id).ok().flatten()?;

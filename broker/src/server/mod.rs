@@ -182,6 +182,7 @@ impl Shared {
             officer: None,
             refusal,
             portions: Vec::new(),
+            cause: None,
         }
         .sign(&self.receipt_key)
     }

@@ -29,6 +29,7 @@ fn acceptance(exchange: &Exchange) -> Acceptance {
         at: now(),
         officer: None,
         refusal: None,
+        cause: None,
         portions: Vec::new(),
     };
     Acceptance {

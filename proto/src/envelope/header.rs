@@ -1,7 +1,7 @@
 //! The header: what the broker may read.
 
 use crate::envelope::{NoticeKind, Precedence};
-use crate::id::{AgencyId, Digest, NoticeId, Timestamp};
+use crate::id::{AgencyId, Derivation, Digest, NoticeId, Timestamp};
 use crate::label::Label;
 
 /// The place of a portion in its header, from 0.
@@ -84,8 +84,8 @@ pub struct Header {
     pub supersedes: Option<NoticeId>,
     /// The notice this takes back.
     pub withdraws: Option<NoticeId>,
-    /// The notice this was downgraded from.
-    pub derived_from: Option<NoticeId>,
+    /// Which notice this was derived from, in a way that only the originator can read.
+    pub derived_from: Option<Derivation>,
 }
 
 impl Header {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -112,6 +113,21 @@ words!(
         ReleaseDecision = "RELEASE_DECISION"
     ]
 );
+
+impl Precedence {
+    /// How soon an answer is asked for unless the author says otherwise. FLASH, PRIORITY and ROUTINE follow the terms of
+    /// Directive (EU) 2023/977, article 5.
+    #[must_use]
+    pub fn respond_within(self) -> Duration {
+        const HOUR: u64 = 60 * 60;
+        Duration::from_secs(match self {
+            Self::Flash => 8 * HOUR,
+            Self::Immediate => 24 * HOUR,
+            Self::Priority => 3 * 24 * HOUR,
+            Self::Routine => 7 * 24 * HOUR,
+        })
+    }
+}
 
 words!(
     Precedence,

@@ -11,7 +11,7 @@ use super::{
     commitment, portion_aad, wrap_aad,
 };
 use crate::crypto::{KeyError, SealingPublicKey, Signature, SigningKey, TAG_LEN, context, sha256};
-use crate::id::{AgencyId, NoticeId, Timestamp};
+use crate::id::{AgencyId, Derivation, NoticeId, Timestamp};
 use crate::label::{Label, LabelError};
 use crate::wire::envelope::{PortionKey, check_header, encode_header, encode_portion_keys};
 use crate::wire::limits::Limits;
@@ -82,7 +82,7 @@ pub struct HeaderDraft {
     /// The notice this takes back.
     pub withdraws: Option<NoticeId>,
     /// The notice this was downgraded from.
-    pub derived_from: Option<NoticeId>,
+    pub derived_from: Option<Derivation>,
 }
 
 /// Parts that share one label, encoded.

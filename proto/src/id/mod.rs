@@ -394,6 +394,13 @@ hex_id!(
     16
 );
 
+hex_id!(
+    /// Says to the originator alone from which of its notices another was derived: sixteen random bytes under which its
+    /// own store finds that notice. To everybody else it tells neither which, nor when, nor under what label.
+    Derivation,
+    16
+);
+
 /// True for 1 to 32 of `a-z`, `0-9` and `-`, beginning with a letter.
 fn is_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX

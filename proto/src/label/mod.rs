@@ -348,6 +348,14 @@ impl Label {
         Some(whole)
     }
 
+    /// Whether whoever may have content under this label may have content under the `other` too, and is held to no less:
+    /// the same policy, no lower classification, every compartment and handling instruction, and releasable to nobody
+    /// else.
+    #[must_use]
+    pub fn dominates(&self, other: &Self) -> bool {
+        Self::join([self, other]).as_ref() == Some(self)
+    }
+
     /// The empty set means everyone, so it is the neutral element of the intersection. Where two lists have nobody
     /// in common the result must still exclude everyone, so it keeps a name that no clearance can hold.
     fn narrow_releasability(&mut self, other: &BTreeSet<Affiliation>) {

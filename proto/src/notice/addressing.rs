@@ -173,6 +173,8 @@ impl Notice {
                     | Content::Response(_)
                     | Content::Correction(_)
                     | Content::Withdrawal(_)
+                    | Content::ReleaseRequest(_)
+                    | Content::ReleaseDecision(_)
                     | Content::Receipt(_),
                     _,
                 ) => {}

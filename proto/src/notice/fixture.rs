@@ -108,6 +108,7 @@ pub(crate) fn receipt() -> SignedReceipt {
         officer: None,
         refusal: None,
         portions: vec![crate::envelope::PortionIndex::new(0).unwrap()],
+        cause: None,
     };
     receipt.sign(&SigningKey::generate(&mut UnwrapErr(getrandom::SysRng)))
 }

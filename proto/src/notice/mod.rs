@@ -19,6 +19,8 @@ mod date;
 mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod following;
+mod followup;
 mod grounds;
 mod json;
 mod local_time;
@@ -42,6 +44,11 @@ pub use biometric::{Biometric, BiometricKind};
 pub use custody::{ConsularAccess, ConsularStep, Custody, CustodyStatus};
 pub use date::{ADULT_YEARS, BirthDate, Day, QUALIFIED_MARGIN_YEARS};
 pub use document::{Document, DocumentFlag, DocumentKind};
+pub use following::{arrival, has_minor, replaces};
+pub use followup::{
+    Correction, Decision, NoticeRef, REPLACES_MAX, ReleaseAction, ReleaseDecision, ReleaseRequest, Response,
+    ResponseOutcome, Withdrawal,
+};
 pub use grounds::{Grounds, GroundsBasis, GroundsNature, InformationGrading, SourceGrading};
 pub use json::JSON_BYTES_MAX;
 pub(crate) use json::Word;
@@ -53,7 +60,7 @@ pub use part::{Content, LOCAL_ID_BYTES_MAX, LocalId, Part, PartType};
 pub use person::{BirthPlace, Name, NameKind, Person, PersonRole, Residence, Sex, SexCode};
 pub use place::{British, Citizenship, Country, NoState, PlaceCode, Script};
 pub use portion::Portion;
-pub use remark::{Correction, Remark, Response, Withdrawal};
+pub use remark::Remark;
 pub use safeguards::{MINOR_REVIEW_MAX, REVIEW_DEFAULT, REVIEW_MAX, Safeguard, about_minors};
 pub use schema::schema;
 pub use terms::{TERM_BYTES_MAX, Terms};

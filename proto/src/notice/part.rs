@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::biometric::Biometric;
 use super::custody::Custody;
+use super::followup::{Correction, ReleaseDecision, ReleaseRequest, Response, Withdrawal};
 use super::grounds::Grounds;
 use super::json::{
     Fields, Json, Node, Property, Reader, Record, Word, codes, object_schema, word, write_field,
@@ -16,7 +17,7 @@ use super::json::{
 use super::mistake::Rule;
 use super::movement::Movement;
 use super::person::Person;
-use super::remark::{Correction, Remark, Response, Withdrawal};
+use super::remark::Remark;
 use crate::label::Label;
 use crate::receipt::SignedReceipt;
 
@@ -82,6 +83,10 @@ codes! {
         Correction = "correction",
         /// What a WITHDRAWAL says.
         Withdrawal = "withdrawal",
+        /// What a RELEASE_REQUEST asks.
+        ReleaseRequest = "release_request",
+        /// What a RELEASE_DECISION answers.
+        ReleaseDecision = "release_decision",
         /// The receipt that a RECEIPT carries; nodes issue them, authors do not write them.
         Receipt = "receipt",
     }
@@ -101,6 +106,8 @@ impl PartType {
             Self::Response => "responses",
             Self::Correction => "corrections",
             Self::Withdrawal => "withdrawals",
+            Self::ReleaseRequest => "release requests",
+            Self::ReleaseDecision => "release decisions",
             Self::Receipt => "receipts",
         }
     }
@@ -127,6 +134,10 @@ pub enum Content {
     Correction(Correction),
     /// What a WITHDRAWAL says.
     Withdrawal(Withdrawal),
+    /// What a RELEASE_REQUEST asks.
+    ReleaseRequest(Box<ReleaseRequest>),
+    /// What a RELEASE_DECISION answers.
+    ReleaseDecision(Box<ReleaseDecision>),
     /// The receipt that a RECEIPT carries.
     Receipt(Box<SignedReceipt>),
 }
@@ -144,6 +155,8 @@ macro_rules! for_record {
             Content::Response($record) => $then,
             Content::Correction($record) => $then,
             Content::Withdrawal($record) => $then,
+            Content::ReleaseRequest($record) => $then,
+            Content::ReleaseDecision($record) => $then,
             Content::Receipt($receipt) => $otherwise,
         }
     };
@@ -163,6 +176,8 @@ impl Content {
             Self::Response(_) => PartType::Response,
             Self::Correction(_) => PartType::Correction,
             Self::Withdrawal(_) => PartType::Withdrawal,
+            Self::ReleaseRequest(_) => PartType::ReleaseRequest,
+            Self::ReleaseDecision(_) => PartType::ReleaseDecision,
             Self::Receipt(_) => PartType::Receipt,
         }
     }
@@ -185,7 +200,7 @@ impl Content {
         if let Self::Grounds(grounds) = self { Some(grounds) } else { None }
     }
 
-    /// The part it is about, where it is about one.
+    /// The part of the same notice it is about, where it is about one.
     #[must_use]
     pub fn about(&self) -> Option<&LocalId> {
         match self {
@@ -198,6 +213,8 @@ impl Content {
             | Self::Response(_)
             | Self::Correction(_)
             | Self::Withdrawal(_)
+            | Self::ReleaseRequest(_)
+            | Self::ReleaseDecision(_)
             | Self::Receipt(_) => None,
         }
     }
@@ -218,6 +235,10 @@ impl Content {
             PartType::Response => record(reader, node).map(Self::Response),
             PartType::Correction => record(reader, node).map(Self::Correction),
             PartType::Withdrawal => record(reader, node).map(Self::Withdrawal),
+            PartType::ReleaseRequest => record(reader, node).map(|part| Self::ReleaseRequest(Box::new(part))),
+            PartType::ReleaseDecision => {
+                record(reader, node).map(|part| Self::ReleaseDecision(Box::new(part)))
+            }
             PartType::Receipt => {
                 let rule = "receipts are issued and signed by nodes; they are not written by hand";
                 reader.within("type", |reader| reader.mistake(PartType::Receipt, rule));
@@ -342,6 +363,8 @@ pub(super) fn part_schema() -> Value {
         PartType::Response => Some(one::<Response>(*part_type)),
         PartType::Correction => Some(one::<Correction>(*part_type)),
         PartType::Withdrawal => Some(one::<Withdrawal>(*part_type)),
+        PartType::ReleaseRequest => Some(one::<ReleaseRequest>(*part_type)),
+        PartType::ReleaseDecision => Some(one::<ReleaseDecision>(*part_type)),
         PartType::Receipt => None,
     });
     json!({ "oneOf": schemas.collect::<Vec<_>>() })

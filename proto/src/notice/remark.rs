@@ -1,4 +1,4 @@
-//! Words: remarks, and what a follow-up says.
+//! Remarks.
 
 use super::json::record;
 use super::part::LocalId;
@@ -11,29 +11,5 @@ record! {
         about: Option<LocalId>,
         /// The remark.
         text: Prose<4096>,
-    }
-}
-
-record! {
-    /// What a RESPONSE answers.
-    pub struct Response {
-        /// The answer.
-        text: Prose<8192>,
-    }
-}
-
-record! {
-    /// Why a CORRECTION takes the place of an earlier notice. Its other parts are the content as it should be.
-    pub struct Correction {
-        /// What was wrong.
-        reason: Prose<2048>,
-    }
-}
-
-record! {
-    /// Why an earlier notice is taken back.
-    pub struct Withdrawal {
-        /// The reason.
-        reason: Prose<2048>,
     }
 }

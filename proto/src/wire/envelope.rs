@@ -14,7 +14,7 @@ use super::scan::{self, Bound};
 use super::{WireError, check_count, decode_body, decode_strict, pb, signature_from_pb, signature_to_pb};
 use crate::crypto::Signature;
 use crate::envelope::{Header, KeyWrap, PortionHeader, PortionIndex, SealedPortion};
-use crate::id::{Digest, KeyId, NoticeId, Timestamp};
+use crate::id::{Derivation, Digest, KeyId, NoticeId, Timestamp};
 use crate::label::Label;
 
 /// The pieces of an envelope, as they travel.
@@ -116,7 +116,10 @@ pub(crate) fn encode_header(header: &Header) -> Bytes {
         in_reply_to: notice_id_to_pb(header.in_reply_to.as_ref()),
         supersedes: notice_id_to_pb(header.supersedes.as_ref()),
         withdraws: notice_id_to_pb(header.withdraws.as_ref()),
-        derived_from: notice_id_to_pb(header.derived_from.as_ref()),
+        derived_from: header
+            .derived_from
+            .map(|handle| Bytes::copy_from_slice(handle.as_bytes()))
+            .unwrap_or_default(),
     })
 }
 
@@ -148,7 +151,7 @@ pub(crate) fn decode_header(bytes: Bytes, limits: &Limits) -> Result<Header, Wir
         in_reply_to: optional_id("header.in_reply_to", &message.in_reply_to)?,
         supersedes: optional_id("header.supersedes", &message.supersedes)?,
         withdraws: optional_id("header.withdraws", &message.withdraws)?,
-        derived_from: optional_id("header.derived_from", &message.derived_from)?,
+        derived_from: derivation_from_pb(&message.derived_from)?,
     };
     check_header(&header)?;
     Ok(header)
@@ -156,6 +159,14 @@ pub(crate) fn decode_header(bytes: Bytes, limits: &Limits) -> Result<Header, Wir
 
 fn optional_id(field: &'static str, bytes: &[u8]) -> Result<Option<NoticeId>, WireError> {
     notice_id_from_pb(field, bytes)
+}
+
+fn derivation_from_pb(bytes: &[u8]) -> Result<Option<Derivation>, WireError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let handle = Derivation::from_bytes(bytes);
+    handle.map(Some).map_err(|error| WireError::field("header.derived_from", error))
 }
 
 fn portion_header_from_pb(message: pb::PortionHeader) -> Result<PortionHeader, WireError> {

@@ -9,7 +9,7 @@ use super::envelope::index;
 use super::{WireError, check_count, decode_body, pb};
 use crate::envelope::PortionIndex;
 use crate::id::Digest;
-use crate::receipt::{OFFICER_BYTES_MAX, Receipt, ReceiptKind};
+use crate::receipt::{OFFICER_BYTES_MAX, PurgeCause, Receipt, ReceiptKind};
 use crate::refusal::{DETAIL_BYTES_MAX, Refusal, RefusalCode};
 
 pub(crate) fn encode(receipt: &Receipt) -> Bytes {
@@ -24,6 +24,7 @@ pub(crate) fn encode(receipt: &Receipt) -> Bytes {
         officer: receipt.officer.clone().unwrap_or_default(),
         refusal: receipt.refusal.as_ref().map(refusal_to_pb),
         portions: receipt.portions.iter().map(|index| index.number()).collect(),
+        cause: receipt.cause.map_or(0, cause_to_pb),
     })
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Receipt, WireError> {
         officer: Some(message.officer).filter(|name| !name.is_empty()),
         refusal: message.refusal.map(refusal_from_pb).transpose()?,
         portions: portions_from_pb(kind, &message.portions)?,
+        cause: cause_from_pb(kind, message.cause)?,
     })
 }
 
@@ -67,6 +69,28 @@ fn portions_from_pb(kind: ReceiptKind, numbers: &[u32]) -> Result<Vec<PortionInd
     numbers.iter().map(|number| index(field, *number)).collect()
 }
 
+fn cause_to_pb(cause: PurgeCause) -> i32 {
+    let message = match cause {
+        PurgeCause::Withdrawn => pb::PurgeCause::Withdrawn,
+        PurgeCause::Corrected => pb::PurgeCause::Corrected,
+        PurgeCause::Review => pb::PurgeCause::Review,
+        PurgeCause::Officer => pb::PurgeCause::Officer,
+    };
+    message.into()
+}
+
+fn cause_from_pb(kind: ReceiptKind, number: i32) -> Result<Option<PurgeCause>, WireError> {
+    let field = "receipt.cause";
+    match (kind == ReceiptKind::Purged, number) {
+        (false, 0) => Ok(None),
+        (false, _) => Err(WireError::field(field, format!("a receipt of kind {kind} has none"))),
+        (true, _) => {
+            let found = PurgeCause::ALL.into_iter().find(|cause| cause_to_pb(*cause) == number);
+            found.map(Some).ok_or_else(|| WireError::field(field, "missing, or not a cause"))
+        }
+    }
+}
+
 pub(super) fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
     let retry_after =
         refusal.retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
@@ -74,8 +98,8 @@ pub(super) fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
 }
 
 pub(super) fn refusal_from_pb(message: pb::Refusal) -> Result<Refusal, WireError> {
-    let unknown = || WireError::field("refusal.code", format!("{} is not a refusal code", message.code));
-    let code = RefusalCode::from_number(message.code).ok_or_else(unknown)?;
+    let none = || WireError::field("refusal.code", "0 is not a refusal code");
+    let code = RefusalCode::read(message.code).ok_or_else(none)?;
     check_count("refusal.detail", message.detail.len(), DETAIL_BYTES_MAX)?;
     let retry_after = (message.retry_after_ms > 0).then(|| Duration::from_millis(message.retry_after_ms));
     Ok(Refusal { code, detail: message.detail, retry_after })
@@ -103,6 +127,7 @@ mod tests {
     fn reads(kind: ReceiptKind, portions: &[u32]) -> bool {
         let mut statement = receipt().receipt().clone();
         (statement.kind, statement.portions) = (kind, Vec::new());
+        statement.cause = (kind == ReceiptKind::Purged).then_some(PurgeCause::Withdrawn);
         let mut message = <pb::Receipt as prost::Message>::decode(encode(&statement)).unwrap();
         message.portions = portions.to_vec();
         decode(super::super::encode(&message)).is_ok()

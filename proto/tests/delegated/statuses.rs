@@ -151,6 +151,7 @@ fn receipt(directory: &Directory, at: Timestamp) -> Result<(), ReceiptError> {
         officer: None,
         refusal: None,
         portions: vec![PortionIndex::new(0).unwrap()],
+        cause: None,
     };
     receipt.sign(&signing("fra/ncb")).verify(directory)
 }

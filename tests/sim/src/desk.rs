@@ -211,6 +211,7 @@ impl Agent {
             officer,
             refusal,
             portions,
+            cause: None,
         };
         Ok(receipt.sign(self.signing_key(directory, now)?))
     }

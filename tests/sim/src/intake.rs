@@ -82,6 +82,7 @@ impl Broker {
             officer: None,
             refusal,
             portions: Vec::new(),
+            cause: None,
         };
         Ok(receipt.sign(&stage.authority.receipt_key))
     }
@@ -150,6 +151,7 @@ impl Broker {
             | RefusalCode::IncompleteRecipients
             | RefusalCode::Superseded
             | RefusalCode::Quota
+            | RefusalCode::Unknown(_)
             | RefusalCode::StoreUnavailable => false,
         };
         let kept = self.disk.notice(&about.notice_id).filter(|_| passes)?;

@@ -229,6 +229,7 @@ fn a_receipt_of_the_broker_is_delivered_and_an_unreadable_record_is_left_where_i
         officer: None,
         refusal: None,
         portions: Vec::new(),
+        cause: None,
     };
     let inbox = desk.inboxes.entry(france()).or_default();
     inbox.insert(Cursor::new(1000), LoadedItem::Unreadable);

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Json, Node, Reader, Word};
 use crate::directory::Function;
-use crate::envelope::{NoticeKind, Precedence};
+use crate::envelope::{NoticeKind, PortionIndex, Precedence};
 use crate::id::{AgencyId, Digest, NoticeId, State, Timestamp};
 use crate::label::Label;
 use crate::notice::mistake::Rule;
+use crate::wire::limits::Limits;
 
 /// Reads a string, by `parse`, whose error is the rule that was broken.
 pub(in crate::notice) fn read_text<T>(
@@ -101,6 +102,33 @@ impl Json for u64 {
 
     fn schema() -> Value {
         json!({ "type": "integer", "minimum": 1 })
+    }
+}
+
+/// The place of a portion in its header.
+impl Json for PortionIndex {
+    fn rule() -> Cow<'static, str> {
+        "write the number of a portion, from 0, without quotation marks".into()
+    }
+
+    fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        let number = match node {
+            Node::Number(number) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
+            Node::Null | Node::Bool(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => None,
+        };
+        let index = number.filter(|number| *number < Limits::DEFAULT.portions_max).and_then(Self::new);
+        if index.is_none() {
+            reader.mistake(node.excerpt(), &Self::rule());
+        }
+        index
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(self.get().into())
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 0, "maximum": Limits::DEFAULT.portions_max - 1 })
     }
 }
 

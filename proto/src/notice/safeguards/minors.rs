@@ -35,7 +35,7 @@ pub(super) fn any(written: &Written, at: &LocalTime) -> bool {
 }
 
 /// A birth date that is not given at all leaves as much open as one can; only the role of an adult says more.
-pub(super) fn is_minor(person: &Person, at: &LocalTime) -> bool {
+pub(in crate::notice) fn is_minor(person: &Person, at: &LocalTime) -> bool {
     match person.role {
         PersonRole::Subject | PersonRole::PossibleVictim => {
             person.birth_date.as_ref().is_none_or(|born| born.possibly_under_18_at(at))

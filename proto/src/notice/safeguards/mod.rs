@@ -17,6 +17,7 @@ mod protection;
 mod suspects;
 
 pub use basis::Safeguard;
+pub(super) use minors::is_minor;
 pub use onward::about_minors;
 pub(super) use protection::{consular_access, refugees};
 

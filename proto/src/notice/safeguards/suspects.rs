@@ -27,6 +27,8 @@ pub(super) fn check(check: &mut Check<'_>) {
                 | Content::Response(_)
                 | Content::Correction(_)
                 | Content::Withdrawal(_)
+                | Content::ReleaseRequest(_)
+                | Content::ReleaseDecision(_)
                 | Content::Receipt(_),
             )
             | None => {}

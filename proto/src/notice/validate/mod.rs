@@ -53,6 +53,8 @@ pub(in crate::notice) fn check(written: &Written, now: Timestamp, mistakes: &mut
             | Content::Response(_)
             | Content::Correction(_)
             | Content::Withdrawal(_)
+            | Content::ReleaseRequest(_)
+            | Content::ReleaseDecision(_)
             | Content::Receipt(_) => {}
         }
     }

@@ -35,7 +35,11 @@ fn whoever_is_told_about_a_person_is_told_the_terms() {
     };
     let missing = "has a legal_basis and a purpose";
     expect(without, &[("legal_basis", missing), ("purpose", missing)]);
-    let response = follow_up("RESPONSE", "in_reply_to", json!({ "type": "response", "text": "Noted." }));
+    let response = follow_up(
+        "RESPONSE",
+        "in_reply_to",
+        json!({ "type": "response", "outcome": "WILL_ACT", "text": "Noted." }),
+    );
     expect(|json| *json = response.clone(), &[]);
     let half = |json: &mut Value| {
         *json = response.clone();
@@ -64,7 +68,7 @@ fn times_lie_ahead_and_within_bounds() {
 #[test]
 fn a_follow_up_names_what_it_follows_and_nothing_else_does() {
     for (kind, link, part) in [
-        ("RESPONSE", "in_reply_to", json!({ "type": "response", "text": "Noted." })),
+        ("RESPONSE", "in_reply_to", json!({ "type": "response", "outcome": "WILL_ACT", "text": "Noted." })),
         ("CORRECTION", "supersedes", json!({ "type": "correction", "reason": "A wrong date." })),
         ("WITHDRAWAL", "withdraws", json!({ "type": "withdrawal", "reason": "Another person." })),
     ] {
@@ -98,7 +102,11 @@ fn some_kinds_are_not_written_by_hand() {
 #[test]
 fn a_response_is_for_someone() {
     let to_nobody = |json: &mut Value| {
-        *json = follow_up("RESPONSE", "in_reply_to", json!({ "type": "response", "text": "Noted." }));
+        *json = follow_up(
+            "RESPONSE",
+            "in_reply_to",
+            json!({ "type": "response", "outcome": "WILL_ACT", "text": "Noted." }),
+        );
         json.as_object_mut().unwrap().remove("recipients");
     };
     expect(to_nobody, &[("recipients", "name those who received")]);
