@@ -182,9 +182,7 @@ def play(sender, recipient, notice, arguments):
     parts = [part["type"] for portion in opened["opened"] for part in portion["content"]["parts"]]
     tell("read", portions=len(opened["opened"]), parts=parts)
 
-    answer = {"text": arguments.text}
-    if arguments.outcome:
-        answer["outcome"] = arguments.outcome
+    answer = {"outcome": arguments.outcome, "text": arguments.text}
     answer = recipient.call("respond", id=notice_id, body=acting(recipient, "respond", answer, officer, None))
     tell("answered", notice_id=answer["notice_id"])
 
@@ -208,7 +206,7 @@ def main():
     parser.add_argument("--recipient-token", help="a file that holds an officer's token")
     parser.add_argument("--officer", help="who acts, while a node has no officers' accounts")
     parser.add_argument("--reason", default="example client", help="why the notice is opened, for the access journal")
-    parser.add_argument("--outcome", help="MATCH, NO_MATCH, NEED_MORE or WILL_ACT")
+    parser.add_argument("--outcome", default="WILL_ACT", help="MATCH, NO_MATCH, NEED_MORE or WILL_ACT")
     parser.add_argument("--text", default="Officers will meet the flight.", help="what is answered")
     parser.add_argument("notice", help="the notice, JSON")
     arguments = parser.parse_args()

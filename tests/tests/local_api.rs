@@ -59,7 +59,7 @@ async fn a_notice_is_answered_by_its_recipient_and_tracked_by_its_originator() -
     let sent = ken.send(notices::deportation("KEN", "FRA").of("FRA")).await?;
     fra.expect_notice(&sent).await?;
     let text = Some("Officers will meet the flight.".to_owned());
-    let answer = RespondRequest { text, ..RespondRequest::default() };
+    let answer = RespondRequest { outcome: "WILL_ACT".to_owned(), text, ..RespondRequest::default() };
     // Whoever sent it does not answer it.
     let (code, said) = refused(ken.client()?.respond(&sent.id(), &answer).await)?;
     assert_eq!(code, "SENT_NOT_RECEIVED", "{said}");

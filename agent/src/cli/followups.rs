@@ -58,7 +58,7 @@ pub(super) struct RespondArgs {
     id: NoticeId,
     /// MATCH, NO_MATCH, NEED_MORE or WILL_ACT
     #[arg(long, value_name = "OUTCOME")]
-    outcome: Option<String>,
+    outcome: String,
     /// What else there is to say
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,

@@ -101,8 +101,10 @@ fn response(office: &Office, id: &NoticeId, request: RespondRequest) -> Result<Z
     let envelope = store.envelope(id)?.ok_or_else(|| ApiError::unknown_notice(id))?;
     let header = envelope.header();
     let label = label.map_or_else(|| label_held(&envelope), Ok)?;
-    let mut part = serde_json::Map::from_iter([("type".to_owned(), json!("response"))]);
-    part.extend(outcome.map(|outcome| ("outcome".to_owned(), outcome.into())));
+    let mut part = serde_json::Map::from_iter([
+        ("type".to_owned(), json!("response")),
+        ("outcome".to_owned(), json!(outcome)),
+    ]);
     part.extend((!about.is_empty()).then(|| ("about".to_owned(), about.into())));
     part.extend(text.map(|text| ("text".to_owned(), text.into())));
     Ok(written(&json!({

@@ -11,8 +11,7 @@ use super::NoticeStatus;
 #[serde(deny_unknown_fields)]
 pub struct RespondRequest {
     /// MATCH, NO_MATCH, NEED_MORE or WILL_ACT.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
+    pub outcome: String,
     /// What else there is to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
