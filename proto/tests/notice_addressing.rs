@@ -170,6 +170,48 @@ proptest! {
     }
 
     #[test]
+    fn g09_a_correction_goes_to_paragraph_3_and_to_everybody_who_had_the_notice(matter in matter(), before in states(0, 8)) {
+        let named = matter.named();
+        let own = matter.sender();
+        // What protects from a State that has the notice is refused, by a test of its own.
+        let omitted: BTreeSet<_> = matter
+            .omitted
+            .iter()
+            .copied()
+            .filter(|state| named.contains(state) && !before.contains(state))
+            .collect();
+        let points = STATES.iter().filter(|state| **state != matter.own);
+        let mut agencies: Vec<AgencyId> =
+            points.map(|state| format!("{}/point", state.to_lowercase()).parse().unwrap()).collect();
+        agencies.extend([own.clone(), "xpo/general-secretariat".parse().unwrap()]);
+        let previous: BTreeSet<AgencyId> =
+            before.iter().map(|state| format!("{}/before", state.to_lowercase()).parse().unwrap()).collect();
+        let mut json = matter.json(&omitted);
+        json["kind"] = "CORRECTION".into();
+        json["supersedes"] = "01890000-0000-7000-8000-000000000000".into();
+        json["parts"].as_array_mut().unwrap().push(json!({ "type": "correction", "reason": "Invented." }));
+        let notice = Notice::from_json(json.to_string().as_bytes(), &policy(), now()).unwrap();
+        let listed = listing(&agencies);
+        let known: Vec<AgencyId> = previous.iter().cloned().collect();
+        let addressees = notice.addressees_after(&own, &listed, &known).unwrap();
+        let told = |why: fn(&Reason) -> bool| -> BTreeSet<AgencyId> {
+            let told = addressees.iter().filter(|to| to.reasons.iter().any(why));
+            told.map(|to| to.agency.clone()).collect()
+        };
+        let had = told(|reason| *reason == Reason::Previous);
+        prop_assert_eq!(&had, &previous);
+        let by_paragraph_3: BTreeSet<String> =
+            told(Reason::is_of_paragraph_3).iter().map(|agency| agency.state().to_string()).collect();
+        let left_out: BTreeSet<String> =
+            notice.left_out(own.state()).iter().map(|left| left.omission.state.to_string()).collect();
+        let together: BTreeSet<&str> = by_paragraph_3.union(&left_out).map(String::as_str).collect();
+        prop_assert_eq!(together, named);
+        prop_assert!(addressees.iter().all(|to| !to.reasons.is_empty()));
+        let others = told(|reason| !reason.is_of_paragraph_3() && *reason != Reason::Previous && *reason != Reason::Interpol);
+        prop_assert!(others.is_empty(), "{:?} are told for no reason", others);
+    }
+
+    #[test]
     fn every_reason_is_true(matter in matter()) {
         let named = matter.named();
         let notice = matter.read(&named);
@@ -185,7 +227,12 @@ proptest! {
                     let of = |code: &&str| *code == state || (*code == "GBN" && state == "GBR");
                     matter.subjects[at].iter().any(of)
                 }
-                Reason::Interpol | Reason::Domestic(_) | Reason::Named => false,
+                Reason::Interpol
+                | Reason::Domestic(_)
+                | Reason::Named
+                | Reason::Previous
+                | Reason::Originator
+                | Reason::Requester => false,
             };
             for reason in &left.reasons {
                 prop_assert!(is(reason), "{} is left out as {}", state, reason);

@@ -226,8 +226,6 @@ fn biometric() -> impl Strategy<Value = Value> {
 
 fn remark() -> impl Strategy<Value = Value> {
     (option::of(Just("p1")), line(), label()).prop_map(|(about, text, label)| {
-        // A remark about the person is no less protected than the person, whatever that label is.
-        let label = about.map_or(label, |_| "TOP SECRET//ALPHA//REL TO FRA, KEN//ORCON/H2".into());
         object(vec![
             ("type", Some("remark".into())),
             ("about", about.map(Value::from)),
@@ -257,9 +255,20 @@ fn notice() -> impl Strategy<Value = Value> {
             ("domestic", domestic),
             ("disclosures", Some(json!([{ "state": "TUN", "text": "Words." }]))),
             ("omissions", Some(json!([{ "state": "FRA", "reason": "OTHER", "text": "Words." }]))),
-            ("parts", Some(json!(parts))),
+            ("parts", Some(no_less_protected(parts))),
         ])
     })
+}
+
+/// What is said of the person is no less protected than the person.
+fn no_less_protected(mut parts: Vec<Value>) -> Value {
+    let read = |label: &Value| Label::parse_banner(policy(), label.as_str().unwrap()).unwrap();
+    let person = parts.iter().find(|part| part["id"] == "p1").map(|person| read(&person["label"]));
+    for part in parts.iter_mut().filter(|part| part["about"] == "p1") {
+        let joined = Label::join(person.iter().chain([&read(&part["label"])])).unwrap();
+        part["label"] = joined.to_string().into();
+    }
+    json!(parts)
 }
 
 /// An empty list says no more than a field that is not there.
@@ -308,6 +317,51 @@ proptest! {
         let _ = Portion::decode(label, whole.get(..cut).unwrap_or(&whole));
         let _ = Notice::from_json(&bytes, &policy(), now());
         let _ = Notice::from_json(EXAMPLE.get(..cut).unwrap_or(EXAMPLE), &policy(), now());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
+
+    #[test]
+    fn releases_and_answers_come_back_the_same(
+        portions in proptest::collection::btree_set(0_u8..32, 1..32),
+        to in subsequence(&["fra/ncb", "tur/border", "ken/immigration", "xpo/general-secretariat"][..], 1..=4),
+        about in subsequence(&["p1", "p2", "m1", "g12"][..], 0..=4),
+        outcome in select(&["MATCH", "NO_MATCH", "NEED_MORE", "WILL_ACT"][..]),
+        under in option::of(select(&["RESTRICTED", "SECRET//REL TO FRA, KEN//ORCON"][..])),
+        granted in any::<bool>(),
+        until in option::of(1_772_400_000_000_u64..1_900_000_000_000),
+        text in "[a-z]{1,40}",
+    ) {
+        let until = until.filter(|_| granted).map(|millis| Timestamp::from_millis(millis).to_string());
+        let portions: Vec<u8> = portions.into_iter().collect();
+        let reference = json!({ "notice_id": "01890000-0000-7000-8000-000000000000", "header_digest": "07".repeat(32) });
+        let mut answer = json!({ "type": "response", "label": "RESTRICTED", "outcome": outcome, "text": text });
+        if !about.is_empty() {
+            answer["about"] = json!(about);
+        }
+        let mut request = json!({ "type": "release_request", "label": "RESTRICTED", "action": "SHARE", "portions": portions,
+            "to": to, "justification": text });
+        let mut decision = json!({ "type": "release_decision", "label": "SECRET", "action": "SHARE", "about": reference,
+            "decision": if granted { "GRANTED" } else { "REFUSED" }, "portions": portions, "to": to, "text": text });
+        for part in [&mut request, &mut decision] {
+            if let Some(under) = under {
+                part["under"] = under.into();
+            }
+        }
+        if let Some(until) = until {
+            decision["valid_until"] = until.into();
+        }
+        for (kind, part) in [("RESPONSE", answer), ("RELEASE_REQUEST", request), ("RELEASE_DECISION", decision)] {
+            let json = json!({ "kind": kind, "precedence": "ROUTINE",
+                "in_reply_to": "01890000-0000-7000-8000-000000000000", "parts": [part] });
+            let notice = read(&json);
+            prop_assert_eq!(notice.to_json(), json);
+            let portion = &notice.portions()[0];
+            let opened = Portion::decode(portion.label().clone(), &portion.encode());
+            prop_assert_eq!(opened.as_ref(), Ok(portion));
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::safeguards::{self, Safeguard};
 use super::validate::is_addressed_by_paragraph_3;
 use super::written::{Omission, OmissionReason};
 use crate::directory::{AgencyStatus, Directory, Function};
+use crate::envelope::NoticeKind;
 use crate::id::{AgencyId, State};
 
 /// INTERPOL's code in ICAO Doc 9303-3, by which its contact point is found.
@@ -42,6 +43,12 @@ pub enum Reason {
     Domestic(Function),
     /// The author names it.
     Named,
+    /// It got a notice that this one takes out of force.
+    Previous,
+    /// It wrote the notice that this one answers.
+    Originator,
+    /// It asked for the decision.
+    Requester,
 }
 
 impl Reason {
@@ -50,7 +57,12 @@ impl Reason {
     pub fn is_of_paragraph_3(&self) -> bool {
         match self {
             Self::Source | Self::Destination | Self::Transit | Self::Citizenship(_) => true,
-            Self::Interpol | Self::Domestic(_) | Self::Named => false,
+            Self::Interpol
+            | Self::Domestic(_)
+            | Self::Named
+            | Self::Previous
+            | Self::Originator
+            | Self::Requester => false,
         }
     }
 }
@@ -65,6 +77,9 @@ impl fmt::Display for Reason {
             Self::Interpol => f.write_str("shared with INTERPOL"),
             Self::Domestic(function) => write!(f, "domestic agency for {function}"),
             Self::Named => f.write_str("named by the author"),
+            Self::Previous => f.write_str("got the notice that is corrected or withdrawn"),
+            Self::Originator => f.write_str("originator of the notice that is answered"),
+            Self::Requester => f.write_str("asked for the decision"),
         }
     }
 }
@@ -103,8 +118,26 @@ impl Notice {
     /// # Errors
     /// Every [`Mistake`]: States without a contact point and without an omission, omissions and disclosures of States
     /// that nobody would have told, functions that no domestic agency has, and what the safeguards refuse once the
-    /// own State is known: nationals held without a word on consular access, and a refugee's State told unawares.
+    /// own State is known: nationals held without a word on consular access, and a refugee's State told unawares; and a
+    /// follow-up that nobody would receive.
     pub fn addressees(&self, own: &AgencyId, directory: &Directory) -> Result<Vec<Addressee>, Vec<Mistake>> {
+        self.addressees_after(own, directory, &[])
+    }
+
+    /// As [`Notice::addressees`], of a follow-up, which goes to the `previous` agencies too: of a CORRECTION or
+    /// WITHDRAWAL whoever was sent a notice that it takes out of force, of a RESPONSE or RELEASE_REQUEST the originator
+    /// of the notice it is about, of a RELEASE_DECISION who asked for it. Whether they still take part is not decided
+    /// here: nobody is dropped silently.
+    ///
+    /// # Errors
+    /// Every [`Mistake`]; besides those of [`Notice::addressees`] an omission that protects from a State that has the
+    /// notice already.
+    pub fn addressees_after<'a>(
+        &'a self,
+        own: &AgencyId,
+        directory: &'a Directory,
+        previous: &'a [AgencyId],
+    ) -> Result<Vec<Addressee>, Vec<Mistake>> {
         let named_states = self.paragraph_3(own.state());
         let mut book =
             AddressBook { notice: self, directory, agencies: BTreeMap::new(), mistakes: Vec::new() };
@@ -128,6 +161,14 @@ impl Notice {
             }
             book.add(agency, Reason::Named);
         }
+        if let Some(reason) = follows_by(self.kind) {
+            previous
+                .iter()
+                .filter(|agency| *agency != own)
+                .for_each(|agency| book.add(agency, reason.clone()));
+            book.check_told_before(previous);
+        }
+        book.check_somebody();
         if !book.mistakes.is_empty() {
             return Err(book.mistakes);
         }
@@ -181,6 +222,16 @@ impl Notice {
             }
         }
         states
+    }
+}
+
+/// Why those whom a notice of this kind follows are told.
+fn follows_by(kind: NoticeKind) -> Option<Reason> {
+    match kind {
+        NoticeKind::Correction | NoticeKind::Withdrawal => Some(Reason::Previous),
+        NoticeKind::Response | NoticeKind::ReleaseRequest => Some(Reason::Originator),
+        NoticeKind::ReleaseDecision => Some(Reason::Requester),
+        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Receipt => None,
     }
 }
 
@@ -274,6 +325,33 @@ impl<'a> AddressBook<'a> {
         }
     }
 
+    /// A State that persons turn out to be protected from is not told more; what it has is taken back.
+    fn check_told_before(&mut self, previous: &[AgencyId]) {
+        for (index, omission) in self.notice.omissions.iter().enumerate() {
+            let told = previous.iter().find(|agency| agency.state() == omission.state.state());
+            let Some(agency) = told.filter(|_| omission.reason.is_protective()) else { continue };
+            let rule = format!(
+                "{agency} has the notice that is corrected, and a correction would tell it more: withdraw that notice \
+                 instead, and send a new one that leaves {} out",
+                omission.state
+            );
+            let path = format!("omissions[{index}].state");
+            self.mistakes.push(Mistake::against(Safeguard::NonRefoulement, &path, omission.state, &rule));
+        }
+    }
+
+    /// Where nobody follows from the content, the author or what is followed up says who is told.
+    fn check_somebody(&mut self) {
+        let kind = self.notice.kind;
+        if self.agencies.is_empty() && self.mistakes.is_empty() && !is_addressed_by_paragraph_3(kind) {
+            let rule = format!(
+                "paragraph 3 addresses nobody of a {kind}: name those who received the notice it follows, or who \
+                 wrote it"
+            );
+            self.note("recipients", "", &rule);
+        }
+    }
+
     /// The own State's agencies of the functions named (paragraph 7), but for the one that sends.
     fn address_domestic(&mut self, own: &AgencyId) {
         let (notice, directory) = (self.notice, self.directory);
@@ -313,151 +391,4 @@ impl<'a> AddressBook<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixture::{directory, notice};
-    use super::*;
-
-    fn told(notice: &Notice, directory: &Directory) -> Vec<(String, Vec<String>)> {
-        let addressees = notice.addressees(&"ken/ncb".parse().unwrap(), directory).unwrap();
-        let plain =
-            |to: Addressee| (to.agency.to_string(), to.reasons.iter().map(ToString::to_string).collect());
-        addressees.into_iter().map(plain).collect()
-    }
-
-    fn mistakes(notice: &Notice, directory: &Directory) -> Vec<String> {
-        let mistakes = notice.addressees(&"ken/ncb".parse().unwrap(), directory).unwrap_err();
-        mistakes.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn every_state_of_paragraph_3_is_told_once_with_every_reason() {
-        let told = told(&notice(|_| {}), &directory(&[]));
-        let reasons = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let expected = [
-            ("fra/ncb".to_owned(), reasons(&["destination of the movement", "citizenship of p1"])),
-            ("tur/border".to_owned(), reasons(&["transit of the movement"])),
-            ("xpo/general-secretariat".to_owned(), reasons(&["shared with INTERPOL"])),
-        ];
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn a_state_without_a_contact_point_is_a_mistake_that_shows_the_omission() {
-        let notice = notice(|json| json["omissions"] = serde_json::json!([]));
-        let mistakes = mistakes(&notice, &directory(&[]));
-        assert_eq!(mistakes.len(), 1);
-        for words in ["names TUN (citizenship of p1)", r#"{"state": "TUN", "reason": "NO_CONTACT_POINT"}"#] {
-            assert!(mistakes[0].contains(words), "{}", mistakes[0]);
-        }
-    }
-
-    #[test]
-    fn an_omission_must_be_needed_and_true() {
-        let directory = directory(&["tun/ncb"]);
-        let claimed = mistakes(&notice(|_| {}), &directory);
-        assert!(
-            claimed[0].starts_with("omissions[0].reason") && claimed[0].contains("tun/ncb"),
-            "{claimed:?}"
-        );
-        let needless = notice(|json| {
-            json["omissions"] = serde_json::json!([
-                { "state": "DEU", "reason": "ONGOING_INVESTIGATION" }, { "state": "KEN", "reason": "OTHER", "text": "x" }
-            ]);
-        });
-        let needless = mistakes(&needless, &directory);
-        assert!(needless[0].contains("nothing in the notice names it"), "{needless:?}");
-        assert!(needless[1].contains("own State"), "{needless:?}");
-    }
-
-    #[test]
-    fn a_state_left_out_for_non_refoulement_is_nowhere_among_the_recipients() {
-        let directory = directory(&["tun/ncb"]);
-        let left_out = notice(|json| {
-            json["omissions"][0]["reason"] = "NON_REFOULEMENT".into();
-            json["label"] = "RESTRICTED//H2".into();
-            for index in [1, 2, 3, 4] {
-                let label = json["parts"][index]["label"].as_str().unwrap().to_owned();
-                json["parts"][index]["label"] = format!("{label}//H2").into();
-            }
-        });
-        let own = "KEN".parse().unwrap();
-        let shown: Vec<_> = left_out.left_out(own).into_iter().map(|left| left.reasons).collect();
-        assert_eq!(shown, [[Reason::Citizenship("p1".parse().unwrap())]]);
-        assert!(told(&left_out, &directory).iter().all(|(agency, _)| !agency.starts_with("tun/")));
-    }
-
-    #[test]
-    fn a_suspended_contact_point_cannot_be_told() {
-        let mut content = directory(&[]).content().clone();
-        content.agencies.get_mut(&"tur/border".parse().unwrap()).unwrap().status =
-            AgencyStatus::Suspended { since: content.issued_at };
-        let mistakes = mistakes(&notice(|_| {}), &super::super::fixture::sign(&content));
-        assert!(mistakes[0].contains("tur/border, is suspended"), "{mistakes:?}");
-    }
-
-    #[test]
-    fn the_author_may_add_recipients_but_not_itself() {
-        let added = notice(|json| json["recipients"] = serde_json::json!(["ken/immigration", "fra/ncb"]));
-        let told = told(&added, &directory(&[]));
-        let fra = told.iter().find(|(agency, _)| agency == "fra/ncb").unwrap();
-        assert_eq!(fra.1.len(), 3);
-        assert!(told.iter().any(|(agency, _)| agency == "ken/immigration"));
-        let oneself = notice(|json| json["recipients"] = serde_json::json!(["ken/ncb"]));
-        assert!(mistakes(&oneself, &directory(&[]))[0].starts_with("recipients[0]: `ken/ncb`"));
-    }
-
-    #[test]
-    fn domestic_agencies_are_told_by_their_function() {
-        let by = |functions: serde_json::Value| notice(move |json| json["domestic"] = functions);
-        let told = told(&by(serde_json::json!(["LAW_ENFORCEMENT"])), &directory(&[]));
-        let own: Vec<_> = told.iter().filter(|(agency, _)| agency.starts_with("ken/")).collect();
-        let expected = ("ken/immigration".to_owned(), vec!["domestic agency for LAW_ENFORCEMENT".to_owned()]);
-        assert_eq!(own, [&expected], "the agency that sends is told of its own notice");
-        let nobody = mistakes(&by(serde_json::json!(["CUSTOMS"])), &directory(&[]));
-        assert!(
-            nobody.len() == 1 && nobody[0].starts_with("domestic[0]: `CUSTOMS`: no other active agency"),
-            "{nobody:?}"
-        );
-    }
-
-    #[test]
-    fn only_a_subject_has_its_citizenships_told() {
-        let family = notice(|json| {
-            let child = serde_json::json!({ "type": "person", "id": "p2", "role": "CHILD", "citizenships": ["DEU"],
-                "label": "CONFIDENTIAL//H2" });
-            json["parts"].as_array_mut().unwrap().push(child);
-            json.as_object_mut().unwrap().remove("review_by");
-        });
-        assert_eq!(told(&family, &directory(&[])).len(), 3);
-    }
-
-    #[test]
-    fn the_other_examples_are_notices_too() {
-        for (json, agencies) in [
-            (
-                include_str!("../../../deploy/examples/travel.json"),
-                &["tur/border", "xpo/general-secretariat"][..],
-            ),
-            (include_str!("../../../deploy/examples/arrival.json"), &["fra/ncb"]),
-        ] {
-            let policy = super::super::fixture::policy();
-            let now = super::super::fixture::now();
-            let notice = Notice::from_json(json.as_bytes(), &policy, now).unwrap();
-            let told = told(&notice, &directory(&[]));
-            assert_eq!(told.iter().map(|(agency, _)| agency.as_str()).collect::<Vec<_>>(), agencies);
-        }
-    }
-
-    #[test]
-    fn a_withdrawal_goes_to_whom_the_author_names() {
-        let withdrawal = notice(|json| {
-            *json = serde_json::json!({ "kind": "WITHDRAWAL", "precedence": "FLASH", "label": "RESTRICTED",
-                "withdraws": "01890000-0000-7000-8000-000000000000", "recipients": ["fra/ncb"],
-                "parts": [{ "type": "withdrawal", "reason": "Another person of the same name." }] });
-        });
-        assert_eq!(
-            told(&withdrawal, &directory(&[])),
-            [("fra/ncb".to_owned(), vec!["named by the author".to_owned()])]
-        );
-    }
-}
+mod tests;

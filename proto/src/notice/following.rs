@@ -4,12 +4,14 @@
 use super::Notice;
 use super::followup::NoticeRef;
 use super::local_time::LocalTime;
-use super::mistake::Rule;
+use super::mistake::{Mistake, Rule};
 use super::movement::{Movement, MovementEvent, MovementStatus};
 use super::part::{Content, Part};
-use super::safeguards;
+use super::portion::Portion;
+use super::safeguards::{self, Safeguard};
 use super::text::List;
 use crate::id::Timestamp;
+use crate::label::Label;
 
 impl Notice {
     /// The same CORRECTION or WITHDRAWAL, naming the notices that it takes out of force, newest first. The author leaves
@@ -63,6 +65,42 @@ impl Notice {
     #[must_use]
     pub fn has_minor(&self, otherwise: Timestamp) -> bool {
         has_minor(&self.parts, otherwise)
+    }
+}
+
+impl Notice {
+    /// What is wrong with a RESPONSE to a notice whose opened portions are `answered`: it is about parts that the notice
+    /// does not have, or less protected than a part it is about. Empty for what is no answer.
+    #[must_use]
+    pub fn check_answer(&self, answered: &[Portion]) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            let Content::Response(response) = &part.content else { continue };
+            for (at, about) in response.about.iter().enumerate() {
+                let parts = answered.iter().flat_map(Portion::parts);
+                let quoted = parts.into_iter().find(|other| other.id.as_ref() == Some(about));
+                let Some(quoted) = quoted else {
+                    let rule = "no part of the notice that is answered, as far as it opens here, has this id";
+                    mistakes.push(Mistake::new(&format!("parts[{index}].about[{at}]"), about, rule));
+                    continue;
+                };
+                if part.label.dominates(&quoted.label) {
+                    continue;
+                }
+                let rule = match Label::join([&part.label, &quoted.label]) {
+                    Some(joined) => {
+                        format!(
+                            "it answers a part labelled {}, which it may repeat: write {joined}",
+                            quoted.label
+                        )
+                    }
+                    None => format!("it answers a part of the policy {}: use that one", quoted.label.policy),
+                };
+                let path = format!("parts[{index}].label");
+                mistakes.push(Mistake::against(Safeguard::NoSilentDowngrade, &path, &part.label, &rule));
+            }
+        }
+        mistakes
     }
 }
 
@@ -122,4 +160,96 @@ pub fn has_minor<'a>(parts: impl IntoIterator<Item = &'a Part>, otherwise: Times
     let at = earliest.filter(|event| event.at() <= otherwise).unwrap_or_else(|| LocalTime::utc(otherwise));
     let mut persons = parts.iter().filter_map(|part| part.content.as_person());
     persons.any(|person| safeguards::is_minor(person, &at))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::id::Digest;
+    use crate::notice::fixture::{notice, now};
+
+    fn follow_up(kind: &'static str, link: &'static str, label: &'static str, part: Value) -> Notice {
+        notice(move |notice| {
+            *notice = json!({ "kind": kind, "precedence": "ROUTINE", "label": label,
+                link: "01890000-0000-7000-8000-000000000000", "parts": [part] });
+        })
+    }
+
+    fn reference(number: u8) -> NoticeRef {
+        NoticeRef {
+            notice_id: crate::id::NoticeId::new(now(), [number; 10]),
+            header_digest: Digest::new([number; 32]),
+        }
+    }
+
+    #[test]
+    fn only_a_correction_or_withdrawal_takes_notices_out_of_force_and_at_most_32_of_them() {
+        let withdrawal = || {
+            follow_up(
+                "WITHDRAWAL",
+                "withdraws",
+                "SECRET",
+                json!({ "type": "withdrawal", "reason": "Invented." }),
+            )
+        };
+        let chain = vec![reference(2), reference(1)];
+        assert_eq!(withdrawal().with_replaces(chain.clone()).unwrap().replaces(), chain);
+        assert!(withdrawal().replaces().is_empty());
+        assert!(withdrawal().with_replaces(Vec::new()).is_err());
+        assert!(withdrawal().with_replaces(vec![reference(1), reference(1)]).is_err());
+        assert!(withdrawal().with_replaces((0..33).map(reference).collect()).is_err());
+        assert!(notice(|_| {}).with_replaces(chain).is_err(), "a DEPORTATION takes nothing out of force");
+    }
+
+    #[test]
+    fn g08_the_earliest_arrival_ahead_is_known_from_the_legs() {
+        let at = |change: fn(&mut Value)| notice(change).arrival();
+        let arrives = "2026-03-03T07:00:00+01:00";
+        let planned = |json: &mut Value| {
+            json["parts"][0]["status"] = "PLANNED".into();
+            json["parts"][0]["legs"][1]["arrives"] = "2026-03-03T07:00:00+01:00".into();
+        };
+        let legs = notice(|_| {}).parts()[0].content.as_movement().unwrap().legs.len();
+        assert_eq!(legs, 2);
+        let expected: LocalTime = arrives.parse().unwrap();
+        assert_eq!(at(planned).or(Some(expected.at())), Some(expected.at()));
+        let cancelled = |json: &mut Value| json["parts"][0]["status"] = "CANCELLED".into();
+        assert_eq!(at(cancelled), None);
+        let unknown = |json: &mut Value| {
+            json["parts"][0]["legs"].as_array_mut().unwrap().clear();
+        };
+        assert_eq!(at(unknown), None, "a deportation's own moment is when it begins");
+    }
+
+    #[test]
+    fn an_answer_is_about_parts_that_are_there_and_is_no_less_protected() {
+        let answered = notice(|_| {}).portions();
+        let answer = |label, about| {
+            let part = json!({ "type": "response", "outcome": "MATCH", "about": [about] });
+            follow_up("RESPONSE", "in_reply_to", label, part).check_answer(&answered)
+        };
+        assert_eq!(answer("CONFIDENTIAL", "p1"), []);
+        assert_eq!(answer("SECRET//H2", "p1"), []);
+        let low = answer("RESTRICTED", "p1");
+        assert_eq!((low.len(), low[0].safeguard), (1, Some(Safeguard::NoSilentDowngrade)));
+        assert!(low[0].path == "parts[0].label" && low[0].rule.contains("write CONFIDENTIAL"), "{low:?}");
+        let nothing = answer("SECRET", "p9");
+        assert!(nothing.len() == 1 && nothing[0].path == "parts[0].about[0]", "{nothing:?}");
+    }
+
+    #[test]
+    fn a_minor_is_seen_in_whatever_was_opened() {
+        let adult = notice(|_| {});
+        assert!(!adult.has_minor(now()));
+        let child = notice(|json| {
+            let child = json!({ "type": "person", "id": "p2", "role": "CHILD", "label": "CONFIDENTIAL//H2" });
+            json["parts"].as_array_mut().unwrap().push(child);
+            json.as_object_mut().unwrap().remove("review_by");
+        });
+        assert!(child.has_minor(now()));
+        let with_child = |portion: &Portion| has_minor(portion.parts(), now());
+        assert_eq!(child.portions().iter().filter(|portion| with_child(portion)).count(), 1);
+    }
 }

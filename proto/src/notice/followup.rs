@@ -100,7 +100,7 @@ record! {
         /// To whom it is to go. SHARE names at least one.
         to: List<AgencyId, 0, AGENCIES_MAX>,
         /// Under which label; DOWNGRADE needs one.
-        label: Option<Label>,
+        under: Option<Label>,
         /// Why it is needed.
         justification: Prose<2048>,
     }
@@ -120,7 +120,7 @@ record! {
         /// To whom.
         to: List<AgencyId, 0, AGENCIES_MAX>,
         /// Under which label, and no lower one.
-        label: Option<Label>,
+        under: Option<Label>,
         /// Until when leave is given; without it, until it is withdrawn.
         valid_until: Option<Timestamp>,
         /// What the originator adds in words.

@@ -16,6 +16,7 @@ mod addressing;
 mod biometric;
 mod custody;
 mod date;
+mod difference;
 mod document;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -43,6 +44,7 @@ pub use addressing::{Addressee, LeftOut, Reason};
 pub use biometric::{Biometric, BiometricKind};
 pub use custody::{ConsularAccess, ConsularStep, Custody, CustodyStatus};
 pub use date::{ADULT_YEARS, BirthDate, Day, QUALIFIED_MARGIN_YEARS};
+pub use difference::{Change, Difference, difference};
 pub use document::{Document, DocumentFlag, DocumentKind};
 pub use following::{arrival, has_minor, replaces};
 pub use followup::{

@@ -422,8 +422,8 @@ records! {
     NoticeRef { notice_id, header_digest }
     Correction { reason, replaces }
     Withdrawal { reason, replaces }
-    ReleaseRequest { action, portions, to, label, justification }
-    ReleaseDecision { decision, action, about, portions, to, label, valid_until, text }
+    ReleaseRequest { action, portions, to, under, justification }
+    ReleaseDecision { decision, action, about, portions, to, under, valid_until, text }
 }
 
 /// Enumerations, variant by variant.

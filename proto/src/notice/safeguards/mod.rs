@@ -4,7 +4,7 @@
 //! a person who is, or may be, under 18 is not shared onward (H2) and is reviewed within a year, and such a person is
 //! SUBJECT only with a justification; a State that persons are protected from is not told by way of a recipient the
 //! author names or by a recipient's passing it on, and nobody is deported there; no statement stands as fact that
-//! cannot be borne out; a remark is not less protected than what it is about; legal basis, purpose and an end are
+//! cannot be borne out; what is said of a part is not less protected than the part; legal basis, purpose and an end are
 //! stated. It holds because a `Notice` cannot be made otherwise. Where an age cannot be told, the person counts as a
 //! minor. What needs the originator's own State (consular access, refugees) is checked with the addressing.
 //!
@@ -47,7 +47,7 @@ pub(super) fn check(check: &mut Check<'_>) {
     }
     reviewed_in_time(check);
     suspects::check(check);
-    remarks(check);
+    quotations(check);
     protection::check(check);
 }
 
@@ -90,16 +90,20 @@ fn reviewed_in_time(check: &mut Check<'_>) {
     }
 }
 
-/// A remark may repeat what stands in the part it is about, so its label protects it no less.
-fn remarks(check: &mut Check<'_>) {
+/// What is said of a part may repeat it, so nobody may read it who may not read the part. A remark, which is free text,
+/// is held to the instructions to its readers too; what else is about a person has instructions of its own.
+fn quotations(check: &mut Check<'_>) {
     let written = check.written;
     for (index, slot) in written.parts.0.iter().enumerate() {
-        let Some(Content::Remark(remark)) = &slot.content else { continue };
-        let about = remark.about.as_ref();
-        let target = written.parts.0.iter().find(|slot| slot.id().is_some() && slot.id() == about);
+        let Some(about) = slot.content.as_ref().and_then(Content::about) else { continue };
+        let target = written.parts.0.iter().find(|slot| slot.id() == Some(about));
         let quoted = target.and_then(|target| label_of(written, target));
         let (Some(label), Some(quoted)) = (label_of(written, slot), quoted) else { continue };
-        let Some(joined) = Label::join([label, quoted]).filter(|joined| joined != label) else { continue };
+        let mut held_to = quoted.clone();
+        if slot.part_type != Some(PartType::Remark) {
+            held_to.handling.clear();
+        }
+        let Some(joined) = Label::join([label, &held_to]).filter(|joined| joined != label) else { continue };
         let rule = format!("it is about a part labelled {quoted}, which it may repeat: write {joined}");
         check.refuse(Safeguard::NoSilentDowngrade, &format!("parts[{index}].label"), label, &rule);
     }

@@ -1,6 +1,7 @@
 //! Persons who are protected from a State, and the State whose national is held.
 
 use super::{Safeguard, not_onward};
+use crate::envelope::NoticeKind;
 use crate::id::State;
 use crate::label::{Affiliation, Label};
 use crate::notice::Notice;
@@ -32,8 +33,14 @@ fn told_another_way(check: &mut Check<'_>, protective: &[&Omission]) {
     for (index, agency) in recipients.iter().enumerate() {
         let of_state = protective.iter().find(|omission| omission.state.state() == agency.state());
         if let Some(omission) = of_state {
+            let otherwise = match check.written.kind.0 {
+                Some(NoticeKind::Correction) => {
+                    " or, where it got the notice that is corrected, withdraw that one"
+                }
+                _ => "",
+            };
             let rule = format!(
-                "{} is left out for {}: none of its agencies may learn of this notice; take it off",
+                "{} is left out for {}: none of its agencies may learn of this notice; take it off{otherwise}",
                 omission.state, omission.reason
             );
             check.refuse(Safeguard::NonRefoulement, &format!("recipients[{index}]"), agency, &rule);

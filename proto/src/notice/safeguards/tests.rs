@@ -240,11 +240,13 @@ fn what_cannot_be_borne_out_is_no_fact() {
 }
 
 #[test]
-fn a_remark_is_not_less_protected_than_what_it_is_about() {
+fn what_is_said_of_a_part_is_not_less_protected_than_the_part() {
     let remark = |label: &'static str| {
         move |json: &mut Value| {
             json["parts"][5]["about"] = "p1".into();
-            json["parts"][1]["label"] = "SECRET//ALPHA//REL TO FRA, KEN//ORCON".into();
+            for index in 1..5 {
+                json["parts"][index]["label"] = "SECRET//ALPHA//REL TO FRA, KEN//ORCON".into();
+            }
             json["parts"][5]["label"] = label.into();
         }
     };
@@ -262,6 +264,10 @@ fn a_remark_is_not_less_protected_than_what_it_is_about() {
         let shown = mistakes(remark(lower));
         assert!(shown[0].contains("write SECRET//ALPHA//REL TO FRA, KEN//ORCON"), "{shown:#?}");
     }
+    // Custody and grounds are about the person too.
+    let person_alone = short_of(|json| json["parts"][1]["label"] = "TOP SECRET".into());
+    let low = ["parts[2].label", "parts[3].label", "parts[4].label"];
+    assert_eq!(person_alone, low.map(|path| (path.to_owned(), Safeguard::NoSilentDowngrade)));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The rules about a notice as a whole. They work on what could be read, so that one wrong value hides no other
 //! mistake; where a rule needs what could not be read, it says nothing. `journey` has the rules about movements and
-//! moments, `person` those about persons and their documents.
+//! moments, `person` those about persons and their documents, `followups` those about what follows a notice up.
 
+mod followups;
 mod journey;
 mod person;
 
@@ -37,7 +38,6 @@ pub(in crate::notice) fn check(written: &Written, now: Timestamp, mistakes: &mut
         check.terms(kind);
         check.parts_of(kind);
         check.movements(kind);
-        check.recipients(kind);
     }
     for (index, slot) in written.parts.0.iter().enumerate() {
         let Some(content) = &slot.content else { continue };
@@ -48,14 +48,12 @@ pub(in crate::notice) fn check(written: &Written, now: Timestamp, mistakes: &mut
             Content::Biometric(biometric) => {
                 check.has_been(&format!("parts[{index}].captured_at"), biometric.captured_at.as_ref());
             }
-            Content::Grounds(_)
-            | Content::Remark(_)
-            | Content::Response(_)
+            Content::Response(_)
             | Content::Correction(_)
             | Content::Withdrawal(_)
             | Content::ReleaseRequest(_)
-            | Content::ReleaseDecision(_)
-            | Content::Receipt(_) => {}
+            | Content::ReleaseDecision(_) => check.follow_up(index, content),
+            Content::Grounds(_) | Content::Remark(_) | Content::Receipt(_) => {}
         }
     }
     safeguards::check(&mut check);
@@ -89,11 +87,10 @@ fn not_written(kind: NoticeKind) -> Option<&'static str> {
         | NoticeKind::Deportation
         | NoticeKind::Response
         | NoticeKind::Correction
-        | NoticeKind::Withdrawal => None,
+        | NoticeKind::Withdrawal
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => None,
         NoticeKind::Receipt => Some("receipts are issued and signed by nodes; they are not written by hand"),
-        NoticeKind::ReleaseRequest | NoticeKind::ReleaseDecision => {
-            Some("this version does not compose notices of this kind; write a RESPONSE")
-        }
     }
 }
 
@@ -156,15 +153,18 @@ impl Check<'_> {
             return;
         }
         let Written { in_reply_to, supersedes, withdraws, .. } = self.written;
+        let replies = [NoticeKind::Response, NoticeKind::ReleaseRequest, NoticeKind::ReleaseDecision];
         for (name, link, of) in [
-            ("in_reply_to", in_reply_to, NoticeKind::Response),
-            ("supersedes", supersedes, NoticeKind::Correction),
-            ("withdraws", withdraws, NoticeKind::Withdrawal),
+            ("in_reply_to", in_reply_to, &replies[..]),
+            ("supersedes", supersedes, &[NoticeKind::Correction]),
+            ("withdraws", withdraws, &[NoticeKind::Withdrawal]),
         ] {
-            if kind == of && link.is_absent() {
+            if of.contains(&kind) && link.is_absent() {
                 self.note(name, "", &format!("missing: a {kind} needs the id of the notice it follows up"));
             }
-            if let Some(id) = link.value().filter(|_| kind != of) {
+            if let Some(id) = link.value().filter(|_| !of.contains(&kind)) {
+                let of: Vec<_> = of.iter().map(ToString::to_string).collect();
+                let of = of.join(" or ");
                 self.note(name, id, &format!("only a {of} has it, and this is a {kind}; leave it out"));
             }
         }
@@ -193,24 +193,7 @@ impl Check<'_> {
 
     /// Which parts a notice of this kind has.
     fn parts_of(&mut self, kind: NoticeKind) {
-        for (part_type, of) in [
-            (PartType::Response, NoticeKind::Response),
-            (PartType::Correction, NoticeKind::Correction),
-            (PartType::Withdrawal, NoticeKind::Withdrawal),
-        ] {
-            if kind == of && self.count(part_type) == 0 && !self.has_unknown_part() {
-                self.note("parts", "", &format!("a {kind} has a {part_type} part; add one"));
-            }
-            for (index, slot) in self.written.parts.0.iter().enumerate() {
-                if slot.part_type == Some(part_type) && kind != of {
-                    self.note(
-                        &format!("parts[{index}].type"),
-                        part_type,
-                        &format!("only a {of} has such a part"),
-                    );
-                }
-            }
-        }
+        self.own_part(kind);
         let subject = self.persons().any(|(_, _, person)| person.role == PersonRole::Subject);
         if opens_matter(kind).is_some() && !subject && !self.has_unread(PartType::Person) {
             self.note(
@@ -229,22 +212,6 @@ impl Check<'_> {
     /// Whether a part's type could not be read, or the parts themselves.
     fn has_unknown_part(&self) -> bool {
         self.written.parts.0.is_empty() || self.written.parts.0.iter().any(|slot| slot.part_type.is_none())
-    }
-
-    /// Where nobody follows from the content, the author names the recipients.
-    fn recipients(&mut self, kind: NoticeKind) {
-        let Written { recipients, share_with_interpol, .. } = self.written;
-        let named = recipients.0.as_ref().is_none_or(|list| !list.is_empty());
-        if not_written(kind).is_none()
-            && !is_addressed_by_paragraph_3(kind)
-            && !named
-            && share_with_interpol.0 == Some(false)
-        {
-            let rule = format!(
-                "paragraph 3 addresses nobody of a {kind}: name those who received the notice it follows"
-            );
-            self.note("recipients", "", &rule);
-        }
     }
 
     fn references(&mut self) {

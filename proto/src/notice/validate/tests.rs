@@ -93,23 +93,92 @@ fn a_follow_up_names_what_it_follows_and_nothing_else_does() {
 }
 
 #[test]
-fn some_kinds_are_not_written_by_hand() {
+fn receipts_are_not_written_by_hand() {
     let kind = |kind: &'static str| move |json: &mut Value| json["kind"] = kind.into();
     expect(kind("RECEIPT"), &[("kind", "signed by nodes")]);
-    expect(kind("RELEASE_REQUEST"), &[("kind", "does not compose")]);
 }
 
 #[test]
-fn a_response_is_for_someone() {
-    let to_nobody = |json: &mut Value| {
-        *json = follow_up(
-            "RESPONSE",
-            "in_reply_to",
-            json!({ "type": "response", "outcome": "WILL_ACT", "text": "Noted." }),
-        );
-        json.as_object_mut().unwrap().remove("recipients");
+fn a_follow_up_has_one_part_that_says_what_it_is() {
+    let twice = |json: &mut Value| {
+        *json = follow_up("WITHDRAWAL", "withdraws", json!({ "type": "withdrawal", "reason": "Invented." }));
+        let parts = json["parts"].as_array_mut().unwrap();
+        parts.push(json!({ "type": "withdrawal", "reason": "Another." }));
+        parts.push(json!({ "type": "remark", "text": "It may have remarks." }));
+        parts.push(json!({ "type": "movement", "event": "TRAVEL", "status": "PLANNED", "source": "KEN",
+            "event_time": "2026-04-01T00:00:00Z" }));
     };
-    expect(to_nobody, &[("recipients", "name those who received")]);
+    expect(
+        twice,
+        &[
+            ("parts[1].type", "a WITHDRAWAL has one withdrawal part"),
+            ("parts[3].type", "one withdrawal part and remarks"),
+        ],
+    );
+}
+
+#[test]
+fn what_a_follow_up_says_is_whole() {
+    let response = |part: Value| move |json: &mut Value| *json = follow_up("RESPONSE", "in_reply_to", part);
+    let unsaid = json!({ "type": "response", "outcome": "NEED_MORE" });
+    expect(response(unsaid), &[("parts[0].text", "says in words what is needed")]);
+    let filled_in = |json: &mut Value| {
+        let replaced =
+            json!({ "notice_id": "01890000-0000-7000-8000-000000000000", "header_digest": "07".repeat(32) });
+        let part = json!({ "type": "withdrawal", "reason": "Invented.", "replaces": [replaced] });
+        *json = follow_up("WITHDRAWAL", "withdraws", part);
+    };
+    expect(filled_in, &[("parts[0].replaces", "leave it out")]);
+}
+
+#[test]
+fn leave_is_asked_and_given_for_something_certain() {
+    let release = |kind: &'static str, fields: Value| {
+        move |json: &mut Value| {
+            let about = json!({ "notice_id": "01890000-0000-7000-8000-000000000000", "header_digest": "07".repeat(32) });
+            let mut part = match kind {
+                "RELEASE_REQUEST" => json!({ "type": "release_request", "justification": "Invented." }),
+                _ => json!({ "type": "release_decision", "about": about }),
+            };
+            part.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            *json = follow_up(kind, "in_reply_to", part);
+        }
+    };
+    let asks = |fields| release("RELEASE_REQUEST", fields);
+    let decides = |fields| release("RELEASE_DECISION", fields);
+    expect(asks(json!({ "action": "SHARE", "portions": [0], "to": ["fra/border"] })), &[]);
+    expect(asks(json!({ "action": "DOWNGRADE", "portions": [0, 31], "under": "RESTRICTED" })), &[]);
+    expect(asks(json!({ "action": "SHARE", "portions": [0] })), &[("parts[0].to", "names the agencies")]);
+    expect(asks(json!({ "action": "DOWNGRADE", "portions": [0] })), &[("parts[0].under", "the lower label")]);
+    expect(
+        asks(json!({ "action": "SHARE", "portions": [], "to": ["fra/border"] })),
+        &[("parts[0].portions", "0 entries")],
+    );
+    expect(
+        asks(json!({ "action": "SHARE", "portions": [32], "to": ["fra/border"] })),
+        &[("parts[0].portions[0]", "number of a portion")],
+    );
+    let granted = json!({ "decision": "GRANTED", "action": "SHARE", "portions": [0], "to": ["fra/border"],
+        "valid_until": "2026-04-01T00:00:00Z" });
+    expect(decides(granted.clone()), &[]);
+    let mut past = granted.clone();
+    past["valid_until"] = "2026-02-01T00:00:00Z".into();
+    expect(decides(past), &[("parts[0].valid_until", "it has passed")]);
+    let mut refused = granted;
+    refused["decision"] = "REFUSED".into();
+    expect(decides(refused), &[("parts[0].valid_until", "leave it out")]);
+    expect(decides(json!({ "decision": "REFUSED", "action": "DOWNGRADE", "portions": [0] })), &[]);
+}
+
+#[test]
+fn g10_a_remark_of_ten_megabytes_is_refused_whole() {
+    let text = "x".repeat(10 * 1024 * 1024);
+    let mistakes = mistakes(|json| json["parts"][5]["text"] = text.into());
+    assert!(mistakes.len() == 1 && mistakes[0].contains("a notice has at most 1048576"), "{mistakes:?}");
+    expect(
+        |json| json["parts"][5]["text"] = "x".repeat(4097).into(),
+        &[("parts[5].text", "it has 4097 bytes")],
+    );
 }
 
 #[test]
