@@ -54,8 +54,8 @@ pub struct EventFacts {
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
-    /// What: queued, accepted, refused, lapsed, received, receipt, read, set_aside, deadline_passed, connected,
-    /// disconnected, missed.
+    /// What: queued, accepted, refused, lapsed, received, receipt, read, set_aside, deadline_passed,
+    /// rests_on_ended, connected, disconnected, missed.
     pub event: String,
     /// About which notice, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,6 +194,10 @@ fn written(facts: &EventFacts) -> String {
 fn facts(run: u64, happened: &Happened) -> EventFacts {
     let (event, notice_id, detail) = match &happened.what {
         Happening::Core(event) => of_core(event),
+        Happening::RestsOnEnded { notice_id, by } => {
+            let detail = format!("what it was made from is out of force by {by}");
+            ("rests_on_ended", Some(*notice_id), Some(detail))
+        }
         Happening::Connected { broker } => ("connected", None, Some(broker.clone())),
         Happening::Disconnected { reason } => ("disconnected", None, Some(reason.clone())),
     };

@@ -20,6 +20,7 @@ use crate::core::{
     Arrival, BrokerAnswer, Change, Core, Deadline, Effect, Ending, Event, NotQueued, Outgoing, Place,
     Reading, SessionId, Ticket,
 };
+use crate::release::standing;
 
 /// Longest sleep of the engine, so that a clock that is set does not go unnoticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -355,12 +356,30 @@ impl Engine {
             Event::Lapsed(notice) => {
                 tracing::warn!(%notice, "a notice expired before a broker could be reached");
             }
-            Event::Received(notice) => tracing::info!(%notice, "a notice arrived"),
+            Event::Received(notice) => {
+                tracing::info!(%notice, "a notice arrived");
+                self.tell_what_rests_on(&notice);
+            }
             Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
             Event::SetAside(reason) => tracing::warn!(%reason, "a delivery was set aside"),
             Event::DeadlinePassed(deadline) => self.deadline_passed(deadline),
         }
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whoever made a notice of one that is out of force by what arrived is told.
+    fn tell_what_rests_on(&self, arrived: &NoticeId) {
+        match standing::resting_on(&self.office, arrived) {
+            Ok(resting) => {
+                for (notice_id, ended) in resting {
+                    tracing::warn!(notice = %notice_id, by = %ended.by, kind = %ended.kind,
+                        "a notice of ours was made from one that is out of force: withdraw it, or make it anew");
+                    let happening = Happening::RestsOnEnded { notice_id, by: ended.by };
+                    self.events.note(self.office.now(), happening);
+                }
+            }
+            Err(error) => tracing::error!(%error, "a record cannot be read"),
+        }
     }
 
     fn deadline_passed(&self, deadline: Deadline) {

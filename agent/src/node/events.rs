@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-use valise_proto::id::Timestamp;
+use valise_proto::id::{NoticeId, Timestamp};
 
 use crate::core::Event;
 
@@ -21,6 +21,13 @@ pub const KEPT_MAX: usize = 1024;
 pub enum Happening {
     /// In the core.
     Core(Event),
+    /// A notice of ours was made from one that is out of force now.
+    RestsOnEnded {
+        /// Which notice of ours.
+        notice_id: NoticeId,
+        /// The CORRECTION or WITHDRAWAL that arrived.
+        by: NoticeId,
+    },
     /// A connection to a broker is up.
     Connected {
         /// Which broker.

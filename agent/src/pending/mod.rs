@@ -69,13 +69,12 @@ impl Pending {
         &self.json
     }
 
-    /// Whether `officer` may be the second one. Capitals and blanks make nobody somebody else.
+    /// Whether `officer` may be the second one.
     ///
     /// # Errors
     /// [`NotDecided::SameOfficer`].
     pub fn check_second(&self, officer: &str) -> Result<(), NotDecided> {
-        let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        if plain(officer) == plain(&self.drafter) {
+        if is_same_officer(officer, &self.drafter) {
             Err(NotDecided::SameOfficer(self.drafter.clone()))
         } else {
             Ok(())
@@ -94,6 +93,13 @@ impl Drop for Pending {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.json);
     }
+}
+
+/// Whether two names are those of one officer. Capitals and blanks make nobody somebody else.
+#[must_use]
+pub fn is_same_officer(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    plain(one) == plain(other)
 }
 
 /// Whether a notice of this classification needs a second officer, by the lowest that does.

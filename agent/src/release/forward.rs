@@ -12,7 +12,8 @@ use super::ReleaseError;
 use super::derive::attribution;
 use super::downgrade::origin;
 use super::origin::{Action, Origin};
-use super::rules::{self, Grant, Leave, NotOnward, Onward};
+use super::request::grants;
+use super::rules::{self, Leave, NotOnward, Onward};
 use super::source::{Made, Source, indexes};
 use crate::compose::Addressed;
 use crate::node::office::Office;
@@ -51,7 +52,7 @@ impl Forward {
         &self,
         office: &Office,
         source: &NoticeId,
-        officer: &str,
+        officers: &[String],
         now: Timestamp,
     ) -> Result<Addressed, ReleaseError> {
         let source = Source::received(office, source)?;
@@ -70,21 +71,15 @@ impl Forward {
         };
         let to: BTreeSet<AgencyId> = self.to.iter().cloned().collect();
         let wish = Onward { portions, to, label };
-        let leave = rules::may_forward(&held, office.agency(), &wish, &grants(), now)?;
+        let leave = rules::may_forward(&held, office.agency(), &wish, &grants(office, &source)?, now)?;
         let leave = match leave {
             Leave::Domestic => None,
             Leave::Granted(decision) => Some(decision),
         };
         let Onward { portions, to, label } = wish;
-        let officers = [officer.to_owned()];
-        let origin = Origin { leave, ..origin(&source, Action::Forwarded, &portions, &officers, now) };
+        let origin = Origin { leave, ..origin(&source, Action::Forwarded, &portions, officers, now) };
         let attribution = Some(attribution(&source.originator, office.agency(), &before));
         let made = Made { portions, to, label, kind: None, precedence: self.precedence, attribution };
         source.make(made, &origin, office, now)
     }
-}
-
-/// The leave there is. No decision can be received yet, and no answer is no.
-fn grants() -> Vec<Grant> {
-    Vec::new()
 }

@@ -6,22 +6,27 @@
 //! `derive`, then the same steps as any notice), and each way in asks the rules first. What a person types anew into a
 //! notice, no rule can know.
 
+pub mod decide;
 mod derive;
 pub mod downgrade;
 pub mod forward;
 pub mod orders;
 mod origin;
+pub mod request;
+pub mod requests;
 pub mod rules;
 mod source;
+pub mod standing;
 
 use thiserror::Error;
-use valise_proto::envelope::NoticeKind;
+use valise_proto::envelope::{Header, NoticeKind};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::LabelError;
 
 pub use origin::{Action, Origin, derived_from};
 
 use crate::compose::ComposeError;
+use crate::node::office::Office;
 use crate::node::showing::NotShown;
 use crate::store::StoreError;
 use rules::{NotOnward, NotReleased};
@@ -78,6 +83,16 @@ pub enum ReleaseError {
     /// Its content is no longer kept here.
     #[error("the content of notice {0} is no longer kept here; nothing can be made of it")]
     Purged(NoticeId),
+    /// It is out of force.
+    #[error("notice {id} is out of force by the {kind} {by}: nothing is made of it{}", instead(*.kind, .by))]
+    Ended {
+        /// Which.
+        id: NoticeId,
+        /// By which notice.
+        by: NoticeId,
+        /// CORRECTION or WITHDRAWAL.
+        kind: NoticeKind,
+    },
     /// It was to be deleted by now.
     #[error(
         "notice {id} was to be reviewed by {review_by}, which has passed: its content is not passed on any more"
@@ -97,9 +112,41 @@ pub enum ReleaseError {
     /// What is kept of a release cannot be read.
     #[error("what is kept of a release cannot be read: {0}; was it written by a newer valise-agent?")]
     Record(String),
+    /// Not a request for release.
+    #[error("notice {id} is a {kind}; `valise-agent release requests` lists those that ask for leave")]
+    NotARequest {
+        /// Which.
+        id: NoticeId,
+        /// What it is.
+        kind: NoticeKind,
+    },
+    /// A request that was decided.
+    #[error(
+        "request {request} was decided with {decision}; to take that back: valise-agent withdraw {decision} --reason TEXT"
+    )]
+    Decided {
+        /// Which.
+        request: NoticeId,
+        /// The decision.
+        decision: NoticeId,
+    },
+    /// A request of somebody who did not get the notice.
+    #[error("{requester} was not sent notice {id}, so no leave about it is given")]
+    NotARecipient {
+        /// Who asks.
+        requester: AgencyId,
+        /// About what.
+        id: NoticeId,
+    },
+    /// Something that is not to be written by hand.
+    #[error("{0}")]
+    ByHand(&'static str),
     /// No such order.
     #[error("no release {0} waits here; `valise-agent release list` shows those that do")]
     NoOrder(NoticeId),
+    /// Too many wait.
+    #[error("{max} releases wait for a second officer, which is all that is kept: valise-agent release list", max = crate::pending::PENDING_MAX)]
+    TooMany,
     /// It waited too long.
     #[error("release {id} waited for a second officer since {since}, which is too long: ask for it again")]
     OrderLapsed {
@@ -115,8 +162,47 @@ pub enum ReleaseError {
     SameOfficer(String),
 }
 
+fn instead(kind: NoticeKind, by: &NoticeId) -> String {
+    if kind == NoticeKind::Correction { format!("; name {by} instead") } else { String::new() }
+}
+
 impl From<NotOnward> for ReleaseError {
     fn from(error: NotOnward) -> Self {
         Self::NotOnward(Box::new(error))
+    }
+}
+
+/// Checks a notice that an author wrote: leave is asked for and given by commands of their own, which judge it and take
+/// the officers it needs; and what was made from another notice is made anew, not corrected, since a correction goes to
+/// whom paragraph 3 names.
+///
+/// # Errors
+/// [`ReleaseError::ByHand`].
+pub fn check_by_hand(office: &Office, header: &Header) -> Result<(), ReleaseError> {
+    match header.kind {
+        NoticeKind::ReleaseRequest => {
+            return Err(ReleaseError::ByHand(
+                "a RELEASE_REQUEST is not written by hand: valise-agent release request ID --portions … --justification TEXT",
+            ));
+        }
+        NoticeKind::ReleaseDecision => {
+            return Err(ReleaseError::ByHand(
+                "a RELEASE_DECISION is not written by hand: valise-agent release grant REQUEST, or release deny REQUEST",
+            ));
+        }
+        NoticeKind::Travel
+        | NoticeKind::Arrival
+        | NoticeKind::Deportation
+        | NoticeKind::Response
+        | NoticeKind::Correction
+        | NoticeKind::Withdrawal
+        | NoticeKind::Receipt => {}
+    }
+    match header.supersedes {
+        Some(corrected) if Origin::of(office, &corrected)?.is_some() => Err(ReleaseError::ByHand(
+            "the notice was made from another one, and a correction would go to whom paragraph 3 names: withdraw it, and \
+             make it anew from the newest notice",
+        )),
+        Some(_) | None => Ok(()),
     }
 }

@@ -1,30 +1,42 @@
 //! Releases that wait for a second officer.
 //!
-//! Claimed: what is lowered was asked for by one officer and approved by another; approving it twice sends it once. It
-//! holds because an order is taken off the store, which tells one taker alone that it was there, before the notice that
-//! was made by it is handed to the outbox. Where the node dies between the two, nothing was sent and the order is gone.
-
-use std::time::Duration;
+//! Claimed: what is lowered, and leave that is given, was asked for by one officer and approved by another; approving it
+//! twice sends it once, also where the node dies between. It holds as for drafts that wait ([`crate::pending`]): nothing
+//! is sealed before, the id under which it is sent is fixed from the beginning, and the batch that queues it takes the
+//! order off.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use valise_proto::id::{NoticeId, Timestamp};
 
 use super::ReleaseError;
+use super::decide::Decide;
 use super::downgrade::Downgrade;
+use super::forward::Forward;
 use crate::clock::new_notice_id;
 use crate::compose::{Addressed, Signed};
 use crate::node::office::Office;
+use crate::pending::{PENDING_MAX, is_same_officer};
 
-/// How long an order waits.
-pub const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What two officers do together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A notice of ours is made anew under another label.
+    Downgrade(Downgrade),
+    /// Leave is given to a holder.
+    Decision(Decide),
+    /// A notice of another agency, highly marked, is passed on.
+    Forward(Forward),
+}
 
 /// A release that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// The notice it is of.
+    /// The notice, or the request, it is about.
     pub source: NoticeId,
-    /// What is to be made of it.
-    pub downgrade: Downgrade,
+    /// What is to be done.
+    pub what: What,
     /// Who asked.
     pub officer: String,
     /// When.
@@ -36,11 +48,19 @@ impl Order {
     ///
     /// # Errors
     /// [`ReleaseError`].
-    pub fn place(self, office: &Office, now: Timestamp) -> Result<NoticeId, ReleaseError> {
+    pub fn place(&self, office: &Office, now: Timestamp) -> Result<NoticeId, ReleaseError> {
         let addressed = self.compose(office, std::slice::from_ref(&self.officer), now)?;
         drop(addressed.seal(office, now)?);
+        for (id, json) in office.store().orders()? {
+            if read(&json)?.at.plus(office.config().pending_wait) < now {
+                office.store().take_order(&id)?;
+            }
+        }
+        if office.store().orders()?.len() >= PENDING_MAX {
+            return Err(ReleaseError::TooMany);
+        }
         let id = new_notice_id(now);
-        let json = serde_json::to_vec(&self).map_err(|error| ReleaseError::Record(error.to_string()))?;
+        let json = serde_json::to_vec(self).map_err(|error| ReleaseError::Record(error.to_string()))?;
         office.store().keep_order(&id, &json)?;
         Ok(id)
     }
@@ -51,7 +71,11 @@ impl Order {
         officers: &[String],
         now: Timestamp,
     ) -> Result<Addressed, ReleaseError> {
-        self.downgrade.compose(office, &self.source, officers, now)
+        match &self.what {
+            What::Downgrade(downgrade) => downgrade.compose(office, &self.source, officers, now),
+            What::Decision(decide) => decide.compose(office, &self.source, now),
+            What::Forward(forward) => forward.compose(office, &self.source, officers, now),
+        }
     }
 }
 
@@ -59,7 +83,7 @@ fn read(json: &[u8]) -> Result<Order, ReleaseError> {
     serde_json::from_slice(json).map_err(|error| ReleaseError::Record(error.to_string()))
 }
 
-/// The orders that wait, oldest first. Those that waited too long are taken off.
+/// The orders that wait, oldest first.
 ///
 /// # Errors
 /// [`ReleaseError`].
@@ -67,24 +91,16 @@ pub fn waiting(office: &Office, now: Timestamp) -> Result<Vec<(NoticeId, Order)>
     let mut waiting = Vec::new();
     for (id, json) in office.store().orders()? {
         let order = read(&json)?;
-        if order.at.plus(WAIT_MAX) < now {
-            office.store().take_order(&id)?;
-        } else {
+        // What lapsed is taken off when the next one is placed.
+        if order.at.plus(office.config().pending_wait) >= now {
             waiting.push((id, order));
         }
     }
     Ok(waiting)
 }
 
-/// An order that a second officer found right, with the notice that carries it out; it is off the store.
-pub struct Approved {
-    /// The order, to be put back where the outbox does not take the notice.
-    pub order: Order,
-    /// The notice.
-    pub signed: Signed,
-}
-
-/// Approves an order: it is judged anew by the rules, the directory and the clock of now.
+/// The notice that carries an order out, once a second officer approves it: judged anew by the rules, the directory and
+/// the clock of now, under the id that the order has. The batch that queues it takes the order off.
 ///
 /// # Errors
 /// [`ReleaseError`]; the order waits on.
@@ -93,40 +109,25 @@ pub fn approve(
     id: &NoticeId,
     officer: &str,
     now: Timestamp,
-) -> Result<Approved, ReleaseError> {
-    let json = office.store().order(id)?.ok_or(ReleaseError::NoOrder(*id))?;
-    let order = read(&json)?;
-    if order.at.plus(WAIT_MAX) < now {
-        office.store().take_order(id)?;
-        return Err(ReleaseError::OrderLapsed { id: *id, since: order.at });
-    }
-    if order.officer == officer {
-        return Err(ReleaseError::SameOfficer(officer.to_owned()));
+) -> Result<(Order, Signed), ReleaseError> {
+    let order = get(office, id, now)?;
+    if is_same_officer(officer, &order.officer) {
+        return Err(ReleaseError::SameOfficer(order.officer));
     }
     let officers = [order.officer.clone(), officer.to_owned()];
-    let signed = order.compose(office, &officers, now)?.seal(office, now)?.sign(office)?;
-    if office.store().take_order(id)? {
-        Ok(Approved { order, signed })
-    } else {
-        Err(ReleaseError::NoOrder(*id))
-    }
+    let signed = order.compose(office, &officers, now)?.seal_as(*id, office, now)?.sign(office)?;
+    Ok((order, signed))
 }
 
-/// Puts an order back whose notice the outbox did not take.
-///
-/// # Errors
-/// [`ReleaseError`].
-pub fn put_back(office: &Office, id: &NoticeId, order: &Order) -> Result<(), ReleaseError> {
-    let json = serde_json::to_vec(order).map_err(|error| ReleaseError::Record(error.to_string()))?;
-    Ok(office.store().keep_order(id, &json)?)
-}
-
-/// Takes an order off unapproved, and tells what it was.
+/// An order that waits.
 ///
 /// # Errors
 /// [`ReleaseError::NoOrder`] where there is none.
-pub fn refuse(office: &Office, id: &NoticeId) -> Result<Order, ReleaseError> {
+pub fn get(office: &Office, id: &NoticeId, now: Timestamp) -> Result<Order, ReleaseError> {
     let json = office.store().order(id)?.ok_or(ReleaseError::NoOrder(*id))?;
     let order = read(&json)?;
-    if office.store().take_order(id)? { Ok(order) } else { Err(ReleaseError::NoOrder(*id)) }
+    if order.at.plus(office.config().pending_wait) < now {
+        return Err(ReleaseError::OrderLapsed { id: *id, since: order.at });
+    }
+    Ok(order)
 }

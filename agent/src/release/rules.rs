@@ -13,27 +13,9 @@ use thiserror::Error;
 use valise_proto::envelope::PortionIndex;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::{Handling, Label};
-use valise_proto::notice::Safeguard;
+use valise_proto::notice::{ReleaseAction, Safeguard};
 
 pub use ours::{NotReleased, Owned, may_grant, may_release};
-
-/// What leave is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// To make a notice of it under a lower label.
-    Downgrade,
-    /// To share it with others under its label.
-    Share,
-}
-
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Downgrade => "DOWNGRADE",
-            Self::Share => "SHARE",
-        })
-    }
-}
 
 /// A notice of another agency, as far as the rules ask about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +45,7 @@ pub struct Onward {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// To share, or to lower the label.
-    pub action: Action,
+    pub action: ReleaseAction,
     /// Which portions of the notice.
     pub portions: BTreeSet<PortionIndex>,
     /// To whom; nobody named means agencies of the holder's own State.
@@ -242,12 +224,12 @@ pub fn may_forward(
 fn needs(held: &Held, me: &AgencyId, wish: &Onward, source: &Label) -> Vec<Needs> {
     let mut needs = Vec::new();
     for (portion, label) in held.portions.iter().filter(|(index, _)| wish.portions.contains(index)) {
-        let marked = label.handling.iter().find(|handling| binds_holders(handling));
+        let marked = label.handling.iter().filter(|handling| binds_holders(handling));
         needs.extend(marked.map(|handling| Needs::Marked { portion: *portion, handling: handling.clone() }));
     }
     let abroad = wish.to.iter().filter(|agency| agency.state() != me.state());
     needs.extend(abroad.cloned().map(Needs::Abroad));
-    if !dominates(&wish.label, source) {
+    if !wish.label.dominates(source) {
         needs.push(Needs::Lowered { label: wish.label.clone(), source_label: source.clone() });
     }
     needs
@@ -284,28 +266,15 @@ fn covers(
         return Err(Shortfall::Recipient(other.clone()));
     }
     let floor = scope.label.as_ref().unwrap_or(source);
-    if !dominates(&wish.label, floor) {
+    if !wish.label.dominates(floor) {
         return Err(Shortfall::Label(floor.clone()));
     }
     // Leave to share widens the circle; it lowers nothing else.
     let shared = match scope.action {
-        Action::Share => dominates(&to_everybody(&wish.label), &to_everybody(source)),
-        Action::Downgrade => true,
+        ReleaseAction::Share => to_everybody(&wish.label).dominates(&to_everybody(source)),
+        ReleaseAction::Downgrade => true,
     };
     if shared { Ok(()) } else { Err(Shortfall::Label(source.clone())) }
-}
-
-/// Whether `label` protects content at least as `other` does.
-fn dominates(label: &Label, other: &Label) -> bool {
-    let narrower = match other.releasable_to.is_empty() {
-        true => true,
-        false => !label.releasable_to.is_empty() && label.releasable_to.is_subset(&other.releasable_to),
-    };
-    label.policy == other.policy
-        && label.classification >= other.classification
-        && label.compartments.is_superset(&other.compartments)
-        && label.handling.is_superset(&other.handling)
-        && narrower
 }
 
 fn to_everybody(label: &Label) -> Label {

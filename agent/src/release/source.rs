@@ -10,6 +10,7 @@ use valise_proto::notice::{MovementEvent, Notice, Omission, Portion, about_minor
 use super::derive::Derive;
 use super::origin::Origin;
 use super::rules::{Held, Owned};
+use super::standing::{Ended, ended};
 use super::{ReleaseError, rules};
 use crate::clock::new_handle;
 use crate::compose::derived::Derived;
@@ -23,7 +24,7 @@ pub(super) struct Source {
     pub(super) digest: Digest,
     pub(super) originator: AgencyId,
     kind: NoticeKind,
-    precedence: Precedence,
+    pub(super) precedence: Precedence,
     written_at: Timestamp,
     portions: BTreeMap<PortionIndex, Portion>,
     omissions: Vec<Omission>,
@@ -63,7 +64,7 @@ impl Source {
             portions,
             omissions: Vec::new(),
         }
-        .of_a_movement()
+        .fit_to_pass_on(office)
     }
 
     /// A notice of ours, from its author's draft.
@@ -91,10 +92,14 @@ impl Source {
             portions: portions.collect(),
             omissions: protective.cloned().collect(),
         }
-        .of_a_movement()
+        .fit_to_pass_on(office)
     }
 
-    fn of_a_movement(self) -> Result<Self, ReleaseError> {
+    /// Checks that it tells of a movement, and is in force.
+    fn fit_to_pass_on(self, office: &Office) -> Result<Self, ReleaseError> {
+        if let Some(Ended { by, kind }) = ended(office, &self.id, &self.originator)? {
+            return Err(ReleaseError::Ended { id: self.id, by, kind });
+        }
         match self.kind {
             NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => {
                 Ok(self)

@@ -58,7 +58,10 @@ impl Store {
                 self.record(batch, keys::of_notice(keys::READ, notice_id), &record)
             }
             Change::Pend(pending) => self.pend(batch, pending),
-            Change::Unpend(id) => self.remove_chunks(batch, &keys::of_notice(keys::PENDING, id)),
+            Change::Unpend(id) => {
+                self.remove_chunks(batch, &keys::of_notice(keys::ORDER, id))?;
+                self.remove_chunks(batch, &keys::of_notice(keys::PENDING, id))
+            }
             Change::Officers(register) => {
                 let json = serde_json::to_vec(register).map_err(|error| self.unreadable(error))?;
                 let place = [keys::OFFICERS];

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use valise_agent::api::client::{ClientError, LocalClient};
-use valise_agent::api::types::ErrorFacts;
+use valise_agent::api::release::Released;
+use valise_agent::api::types::{ErrorFacts, Queued};
 use valise_agent::node::NodeHandle;
 use valise_agent::release::downgrade::Downgrade;
 use valise_agent::release::forward::Forward;
@@ -125,5 +126,12 @@ pub fn downgrade(to: &[&str], portions: &[usize], label: &str) -> Downgrade {
         precedence: None,
         officer: Some("Drafter".to_owned()),
         reason: Some("for the gates".to_owned()),
+    }
+}
+
+pub fn queued(released: Released) -> Queued {
+    match released {
+        Released::Queued(queued) => queued,
+        Released::Waiting(waiting) => panic!("it waits for a second officer: {waiting:?}"),
     }
 }

@@ -16,7 +16,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 #[tokio::test]
 async fn g03_a_notice_is_lowered_by_two_officers_and_tells_nothing_of_what_it_was_made_from() {
     let case = Case::start().await;
-    let source = case.sent(&notice("CONFIDENTIAL//ORCON", "SECRET//REL TO FRA, KEN")).await;
+    let source = case.sent(&notice("CONFIDENTIAL//ORCON", "SECRET//REL TO FRA, KEN//ORCON")).await;
     let kenya = case.client(KENYA);
     let mut lower = downgrade(&[BORDER], &[0], "RESTRICTED//FOR OFFICIAL USE ONLY");
     // What the portions bear stays unless it is dropped by name.

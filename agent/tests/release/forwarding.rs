@@ -1,15 +1,16 @@
 //! What a holder passes on.
 
 use serde_json::json;
+use valise_agent::api::types::WithdrawRequest;
 
-use crate::case::{BORDER, Case, FRANCE, GERMANY, KENYA, forward, notice, refused};
+use crate::case::{BORDER, Case, FRANCE, GERMANY, KENYA, downgrade, forward, notice, queued, refused};
 
 #[tokio::test]
 async fn a_holder_passes_on_within_its_own_state_and_says_whose_content_it_is() {
     let case = Case::start().await;
     let source = case.sent(&notice("RESTRICTED", "SECRET")).await;
     let france = case.client(FRANCE);
-    let made = france.forward(&source, &forward(&[BORDER], &[0], None)).await.unwrap();
+    let made = queued(france.forward(&source, &forward(&[BORDER], &[0], None)).await.unwrap());
     assert_eq!(made.label, "RESTRICTED");
     case.arrives(BORDER, &made.notice_id).await;
     let shown = case.shown(BORDER, &made.notice_id).await;
@@ -26,7 +27,7 @@ async fn a_holder_passes_on_within_its_own_state_and_says_whose_content_it_is() 
 async fn g03_what_needs_its_originators_leave_does_not_leave_without_it() {
     let case = Case::start().await;
     let plain = case.sent(&notice("RESTRICTED", "SECRET")).await;
-    let marked = case.sent(&notice("RESTRICTED//ORCON", "SECRET//H2")).await;
+    let marked = case.sent(&notice("RESTRICTED//ORCON", "SECRET//ORCON/H2")).await;
     let france = case.client(FRANCE);
     let refusal = async |id, what| {
         let facts = refused(france.forward(id, &what).await);
@@ -77,5 +78,37 @@ async fn g03_a_recipient_that_is_not_cleared_gets_nothing_passed_on() {
     assert!(facts.mistakes[0].rule.contains("may access no portion"), "{:?}", facts.mistakes);
     let own = refused(case.client(KENYA).forward(&source, &forward(&[BORDER], &[0], None)).await);
     assert_eq!(own.code, "SENT_NOT_RECEIVED");
+    case.stop().await;
+}
+
+fn withdrawal_for(reason: &str) -> WithdrawRequest {
+    WithdrawRequest { reason: reason.to_owned(), label: None }
+}
+
+#[tokio::test]
+async fn g11_nothing_is_made_of_a_withdrawn_notice() {
+    let case = Case::start().await;
+    let source = case.sent(&notice("RESTRICTED", "SECRET")).await;
+    let kenya = case.client(KENYA);
+    kenya.withdraw(&source, &withdrawal_for("Another person of the same name.")).await.unwrap();
+    let facts = refused(kenya.downgrade(&source, &downgrade(&[BORDER], &[0], "RESTRICTED")).await);
+    assert_eq!(facts.code, "OUT_OF_FORCE", "{facts:?}");
+    case.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_made_from_another_is_not_corrected_by_hand() {
+    let case = Case::start().await;
+    let source = case.sent(&notice("RESTRICTED", "SECRET")).await;
+    let france = case.client(FRANCE);
+    let made = queued(france.forward(&source, &forward(&[BORDER], &[0], None)).await.unwrap()).notice_id;
+    let mut correction = notice("RESTRICTED", "SECRET");
+    correction["kind"] = json!("CORRECTION");
+    correction["supersedes"] = json!(made);
+    correction["recipients"] = json!([BORDER]);
+    correction["omissions"] = json!([]);
+    correction["parts"].as_array_mut().unwrap().push(json!({ "type": "correction", "reason": "Invented." }));
+    let facts = refused(france.send(correction.to_string().into()).await);
+    assert_eq!(facts.code, "NOT_BY_HAND", "{facts:?}");
     case.stop().await;
 }

@@ -14,6 +14,7 @@ mod exchange;
 #[path = "../../src/fixture.rs"]
 mod fixture;
 
+mod asking;
 mod case;
 mod downgrading;
 mod forwarding;

@@ -21,6 +21,7 @@ use crate::node::Desk;
 use crate::node::office::Office;
 use crate::officers::Role;
 use crate::pending::{self, NotDecided, PENDING_MAX, Pending};
+use crate::release;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -65,6 +66,7 @@ pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>)
         let preview = Preview::of(&addressed, now);
         let signed = addressed.seal(office, now)?.sign(office)?;
         let header = signed.envelope().header();
+        release::check_by_hand(office, header)?;
         if pending::is_needed(office.config().four_eyes_label, header.label.classification) {
             let waiting = put_off(office, &caller, header, &draft)?;
             let until = waiting.until;

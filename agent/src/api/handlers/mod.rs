@@ -26,7 +26,7 @@ use crate::node::Desk;
 use crate::node::office::Office;
 
 /// Most entries of a list.
-const LIST_MAX: usize = 1000;
+pub(in crate::api) const LIST_MAX: usize = 1000;
 /// Entries of a list unless asked otherwise.
 const LIST_DEFAULT: usize = 100;
 /// Longest wait a caller may ask for.

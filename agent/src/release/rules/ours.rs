@@ -10,7 +10,7 @@ use valise_proto::id::{AgencyId, State, Timestamp};
 use valise_proto::label::{Affiliation, Denial, Handling, Label, may_access};
 use valise_proto::notice::Safeguard;
 
-use super::{Scope, dominates};
+use super::Scope;
 
 /// A notice of ours, as far as the rules ask about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ pub fn may_grant(
         return Err(NotReleased::NotAsked(other.to_string()));
     }
     let least = asked.label.as_ref().unwrap_or(&source);
-    if let Some(label) = given.label.as_ref().filter(|label| !dominates(label, least)) {
+    if let Some(label) = given.label.as_ref().filter(|label| !label.dominates(least)) {
         return Err(NotReleased::LabelTooLow {
             given: Box::new(label.clone()),
             asked: Box::new(least.clone()),

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use valise_proto::label::{Affiliation, Classification};
 
+use valise_proto::notice::ReleaseAction as Action;
+
 use super::*;
 use crate::fixture::{Exchange, agency, policy};
 
