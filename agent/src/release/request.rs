@@ -15,6 +15,7 @@ use super::ReleaseError;
 use super::origin::places;
 use super::rules::{Grant, NotOnward, Scope};
 use super::source::{Source, indexes};
+use super::standing::ended;
 use crate::compose::{Addressed, Draft};
 use crate::node::office::Office;
 use crate::node::showing;
@@ -202,6 +203,9 @@ pub(super) fn decisions(
         let id = record.notice_id;
         let answers = store.envelope(&id)?.and_then(|envelope| envelope.header().in_reply_to);
         let Some(request) = answers.filter(|request| requests.contains(request)) else { continue };
+        if ended(office, &id, originator)?.is_some() {
+            continue;
+        }
         match part_of(office, &id, decision_in) {
             Ok(Some(decision)) => decisions.push((id, request, decision)),
             Ok(None) => {}
