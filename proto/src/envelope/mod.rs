@@ -129,6 +129,12 @@ impl Envelope {
         &self.wraps
     }
 
+    /// The header and signature alone, which is what is left as evidence when the content is purged.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { portions: Vec::new(), wraps: Vec::new(), ..self.clone() }
+    }
+
     /// What is handed on to `recipient`: the header and signature as they are, of the portions those `permitted`, of
     /// the wraps the recipient's own.
     #[must_use]
