@@ -12,12 +12,13 @@ use thiserror::Error;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, NoticeKind, OpenedPortion, VerifiedEnvelope};
 use valise_proto::id::Timestamp;
-use valise_proto::receipt::SignedReceipt;
+use valise_proto::notice::NoticeRef;
+use valise_proto::receipt::{PurgeCause, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::Item;
 
 use crate::compose::content;
-use crate::core::{Arrival, CountedReceipt, Outgoing, Reason, Received, Seen, SetAside};
+use crate::core::{Arrival, CountedReceipt, Outgoing, Purge, Reason, Received, Seen, SetAside};
 use crate::node::office::{Office, Stale, Statement};
 use crate::store::{Kept, StoreError};
 
@@ -68,6 +69,7 @@ fn known(office: &Office, envelope: &Envelope, now: Timestamp) -> Result<Option<
         return Ok(Some(Arrival::Again(seen)));
     }
     let reason = match office.store().kept(&seen.notice_id)? {
+        None if is_out_of_force(office, envelope)? => return Ok(Some(Arrival::Again(seen))),
         None => return Ok(None),
         Some(Kept::Received(digest)) if digest == seen.header_digest => {
             return Ok(Some(Arrival::Again(seen)));
@@ -78,6 +80,14 @@ fn known(office: &Office, envelope: &Envelope, now: Timestamp) -> Result<Option<
         Some(Kept::Sent) => format!("notice id {} is that of an envelope of our own", seen.notice_id),
     };
     Ok(Some(unreadable(envelope.encode(), reason, now)))
+}
+
+/// A copy of what was corrected or withdrawn before it came is not kept, and nobody is shown it: that it is not held here
+/// was stated when the notice arrived that took it out of force.
+fn is_out_of_force(office: &Office, envelope: &Envelope) -> Result<bool, NotExamined> {
+    let header = envelope.header();
+    let purged = office.store().purged(&header.notice_id)?;
+    Ok(purged.is_some_and(|purged| purged.originator == header.originator))
 }
 
 /// What cannot even be read is kept as it came.
@@ -106,6 +116,9 @@ fn expiry(
         Err(error) => unreadable(bytes, format!("a broker's receipt that does not count: {error}"), now),
     })
 }
+
+/// What is taken out of force, each with the envelope that carries the PURGED receipt.
+type Purges = Vec<(Purge, Option<Box<Outgoing>>)>;
 
 struct Examination<'a> {
     office: &'a Office,
@@ -140,7 +153,7 @@ impl Examination<'_> {
             | NoticeKind::Correction
             | NoticeKind::Withdrawal
             | NoticeKind::ReleaseRequest
-            | NoticeKind::ReleaseDecision => self.notice(verified, &opened),
+            | NoticeKind::ReleaseDecision => self.notice(verified, &opened)?,
         };
         Ok(Verdict::Arrival(arrival))
     }
@@ -163,18 +176,76 @@ impl Examination<'_> {
         self.set_aside(envelope, None, reason, refusal)
     }
 
-    fn notice(&self, verified: VerifiedEnvelope, opened: &[OpenedPortion]) -> Arrival {
+    fn notice(&self, verified: VerifiedEnvelope, opened: &[OpenedPortion]) -> Result<Arrival, NotExamined> {
         let envelope = verified.envelope();
         if let Some(error) = opened.iter().find_map(|portion| content::decode(portion).err()) {
             let reason = format!("notice {} cannot be read: {error}", envelope.header().notice_id);
             let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
-            return self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal));
+            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
         }
+        let purges = match self.purges(envelope, opened) {
+            Ok(purges) => purges,
+            Err(refusal) => {
+                let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
+                return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
+            }
+        };
         let portions = opened.iter().map(|portion| portion.index).collect();
         let receipt = self.office.receipt(Statement::Delivered { portions }, envelope, self.now);
         let reply = self.reply(envelope, &receipt);
         let (directory, at) = (self.directory.clone(), self.now);
-        Arrival::Notice { received: Box::new(Received { envelope: verified, directory, at, receipt }), reply }
+        let received = Box::new(Received { envelope: verified, directory, at, receipt });
+        Ok(Arrival::Notice { received, reply, purges })
+    }
+
+    /// What a CORRECTION or WITHDRAWAL takes out of force here, each with the PURGED receipt on its way; nothing of other
+    /// kinds. What is not held, because it is still on its way or never came, is stated as well.
+    fn purges(&self, envelope: &Envelope, opened: &[OpenedPortion]) -> Result<Purges, Refusal> {
+        let header = envelope.header();
+        let (named, cause) = match (header.supersedes, header.withdraws) {
+            (Some(named), _) => (named, PurgeCause::Corrected),
+            (None, Some(named)) => (named, PurgeCause::Withdrawn),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let malformed = |why: &str| Refusal::new(RefusalCode::Malformed, why);
+        let replaced = content::replaced(opened).map_err(|_| malformed("its parts cannot be read"))?;
+        if replaced.first().map(|newest| newest.notice_id) != Some(named) {
+            return Err(malformed("what it takes out of force is not what its header names"));
+        }
+        let mut purges = Vec::new();
+        for about in &replaced {
+            if let Some(purge) = self.purge(envelope, about, cause)? {
+                let reply = self.reply(envelope, &purge.receipt);
+                purges.push((purge, reply));
+            }
+        }
+        Ok(purges)
+    }
+
+    /// `None` where it was purged before.
+    fn purge(&self, by: &Envelope, about: &NoticeRef, cause: PurgeCause) -> Result<Option<Purge>, Refusal> {
+        let originator = &by.header().originator;
+        let id = about.notice_id;
+        let store = self.office.store();
+        let unavailable = |_| Refusal::new(RefusalCode::StoreUnavailable, "the store cannot be read");
+        if store.purged(&id).map_err(unavailable)?.is_some_and(|purged| purged.originator == *originator) {
+            return Ok(None);
+        }
+        let held = store.received(&id).map_err(unavailable)?;
+        if held.as_ref().is_some_and(|held| held.record.originator != *originator) {
+            let why = format!("notice {id} is of another agency, which alone may correct or withdraw it");
+            return Err(Refusal::new(RefusalCode::NotOriginator, why));
+        }
+        if held.as_ref().is_some_and(|held| held.record.header_digest != about.header_digest) {
+            let why = format!("it names another header of notice {id} than the one that came");
+            return Err(Refusal::new(RefusalCode::Malformed, why));
+        }
+        let kept = if held.is_some() { store.envelope(&id).map_err(unavailable)? } else { None };
+        let portions = kept.iter().flat_map(Envelope::portions).map(|portion| portion.index).collect();
+        let statement = Statement::Purged { cause, portions };
+        let receipt = self.office.receipt_about(statement, about, self.now);
+        let (originator, at, by) = (originator.clone(), self.now, by.header().notice_id);
+        Ok(Some(Purge { notice_id: id, originator, at, cause, by, receipt }))
     }
 
     fn receipt(&self, verified: &VerifiedEnvelope, opened: &[OpenedPortion]) -> Result<Arrival, NotExamined> {
@@ -191,6 +262,10 @@ impl Examination<'_> {
             return Ok(refused("a receipt about a notice that was not sent from here".to_owned()));
         };
         let originator = &verified.header().originator;
+        if receipt.receipt().kind == ReceiptKind::Purged && !sent.recipients.contains(originator) {
+            // A correction goes to whom it newly concerns too; that those hold nothing of what was corrected is no news.
+            return Ok(Arrival::Again(carrier));
+        }
         Ok(match CountedReceipt::of_recipient(receipt, originator, &sent, &self.directory) {
             Ok(receipt) => Arrival::Receipt { carrier, receipt: Box::new(receipt) },
             Err(error) => refused(format!("a receipt from {originator} does not count: {error}")),

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use valise_proto::id::NoticeId;
+use valise_proto::receipt::PurgeCause;
 
 use super::caller::Attempt;
 use super::types::{ErrorBody, ErrorFacts};
+use crate::compose::followup::NotFollowed;
 use crate::compose::{ComposeError, Mistake};
 use crate::core::NotQueued;
 use crate::journal::Entry;
@@ -98,8 +100,23 @@ impl From<ComposeError> for ApiError {
             ComposeError::NotListed(_) | ComposeError::Kind { .. } | ComposeError::Classification { .. } => {
                 Self::new(StatusCode::FORBIDDEN, "NOT_CLEARED_TO_ORIGINATE", error)
             }
+            ComposeError::NotFollowed(error) => error.into(),
             ComposeError::Seal(_) => Self::new(unprocessable, "INVALID_NOTICE", error),
             ComposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", error),
+        }
+    }
+}
+
+impl From<NotFollowed> for ApiError {
+    fn from(error: NotFollowed) -> Self {
+        match error {
+            NotFollowed::Unknown(id) => Self::unknown_notice(&id),
+            NotFollowed::OfAnother(_) => Self::new(StatusCode::FORBIDDEN, "NOT_ORIGINATOR", error),
+            NotFollowed::Superseded { .. } => Self::new(StatusCode::CONFLICT, "SUPERSEDED", error),
+            NotFollowed::Kind { .. } | NotFollowed::TooLong(_) => {
+                Self::new(StatusCode::CONFLICT, "NOT_FOLLOWED", error)
+            }
+            NotFollowed::Store(error) => error.into(),
         }
     }
 }
@@ -135,6 +152,14 @@ impl From<NotShown> for ApiError {
             NotShown::Directory(_) | NotShown::NoDirectory => Self::internal(error),
             NotShown::NotVerified(_) | NotShown::Withdrawn { .. } => {
                 Self::new(conflict, "NOT_VERIFIED", error)
+            }
+            NotShown::Purged { ref purged, .. } => {
+                let code = match purged.cause {
+                    PurgeCause::Withdrawn => "WITHDRAWN",
+                    PurgeCause::Corrected => "SUPERSEDED",
+                    PurgeCause::Review | PurgeCause::Officer => "PURGED",
+                };
+                Self::new(StatusCode::GONE, code, error)
             }
             NotShown::Open(_) | NotShown::Nothing => Self::new(conflict, "CANNOT_OPEN", error),
         }

@@ -221,6 +221,9 @@ fn of_core(event: &Event) -> (&'static str, Option<NoticeId>, Option<String>) {
         Event::Received(id) => ("received", Some(*id), None),
         Event::Receipt(id) => ("receipt", Some(*id), None),
         Event::SetAside(reason) => ("set_aside", None, Some(reason.to_string())),
+        Event::Purged { notice_id, by } => {
+            ("purged", Some(*notice_id), Some(format!("notice {by} took it out of force")))
+        }
         Event::Read(id) => ("read", Some(*id), None),
         Event::Recorded(_) => ("recorded", None, None),
         Event::DeadlinePassed(deadline) => {

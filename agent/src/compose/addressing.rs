@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::content::{Content, Mistake};
 use super::derived::Derived;
-use super::{ComposeError, Draft};
+use super::{ComposeError, Draft, followup};
 use crate::node::office::Office;
 
 /// One recipient and the decision about each portion.
@@ -41,7 +41,28 @@ pub struct Addressed {
 type Named = Vec<(AgencyId, Vec<String>)>;
 
 pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
-    addressed(draft, office, now, |content, directory| content.addressees(office.agency(), directory))
+    let followed = draft.content.supersedes().or(draft.content.withdraws());
+    let Some(followed) = followed else {
+        return addressed(draft, office, now, |content, directory| {
+            content.addressees(office.agency(), directory)
+        });
+    };
+    let chain = followup::chain(office, &followed)?;
+    let Draft { content, json } = draft;
+    let content = content.with_replaces(chain.replaces.clone());
+    let content = content.map_err(|mistake| ComposeError::Mistakes(vec![mistake]))?;
+    addressed(Draft { content, json }, office, now, |content, directory| {
+        let mut named = content.addressees(office.agency(), directory)?;
+        for holder in chain.reachable(directory) {
+            let reason = "was sent what this takes out of force".to_owned();
+            match named.iter_mut().find(|(agency, _)| agency == holder) {
+                Some((_, reasons)) => reasons.push(reason),
+                None => named.push((holder.clone(), vec![reason])),
+            }
+        }
+        named.sort();
+        Ok(named)
+    })
 }
 
 /// Settles the access of whoever `who` says is addressed.

@@ -4,7 +4,7 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, OpenedPortion, PlainPortion, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::PolicyId;
-use valise_proto::notice::{Addressee, Notice, Omission, Portion};
+use valise_proto::notice::{Addressee, Notice, NoticeRef, Omission, Portion, Rule, replaces};
 pub use valise_proto::notice::{Mistake, schema};
 use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::WireError;
@@ -42,6 +42,14 @@ pub(super) fn read(json: &[u8], policy: &PolicyId, now: Timestamp) -> Result<Con
 }
 
 impl Content {
+    /// The same CORRECTION or WITHDRAWAL, naming what it takes out of force.
+    pub(super) fn with_replaces(self, chain: Vec<NoticeRef>) -> Result<Self, Mistake> {
+        let mistake = |rule: Rule| Mistake::new("parts", "", &rule.to_string());
+        let notice = self.notice.with_replaces(chain).map_err(mistake)?;
+        let portions = notice.portions();
+        Ok(Self { notice, portions })
+    }
+
     pub(super) fn kind(&self) -> NoticeKind {
         self.notice.kind()
     }
@@ -131,6 +139,21 @@ pub fn decode(portion: &OpenedPortion) -> Result<serde_json::Value, Unreadable> 
 pub fn receipt(portions: &[OpenedPortion]) -> Result<SignedReceipt, Unreadable> {
     let [portion] = portions else { return Err(Unreadable::NoReceipt) };
     opened(portion)?.receipt().cloned().ok_or(Unreadable::NoReceipt)
+}
+
+/// The notices that an opened CORRECTION or WITHDRAWAL takes out of force, newest first.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn replaced(portions: &[OpenedPortion]) -> Result<Vec<NoticeRef>, Unreadable> {
+    for portion in portions {
+        let opened = opened(portion)?;
+        let named = replaces(opened.parts());
+        if !named.is_empty() {
+            return Ok(named.to_vec());
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The encoded parts of a RECEIPT, to be sealed as its one portion.

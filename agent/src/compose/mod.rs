@@ -7,6 +7,7 @@
 mod addressing;
 pub mod content;
 pub(crate) mod derived;
+pub mod followup;
 pub mod preview;
 
 use std::sync::Arc;
@@ -61,6 +62,9 @@ pub enum ComposeError {
         /// What it may originate.
         allowed: String,
     },
+    /// What it corrects or withdraws.
+    #[error("{0}")]
+    NotFollowed(#[from] followup::NotFollowed),
     /// It cannot be sealed.
     #[error("the notice cannot be sealed: {0}")]
     Seal(#[from] SealError),

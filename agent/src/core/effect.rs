@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, Precedence, VerifiedEnvelope};
-use valise_proto::id::{Digest, NoticeId, Timestamp};
-use valise_proto::receipt::SignedReceipt;
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
+use valise_proto::receipt::{PurgeCause, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 use zeroize::Zeroizing;
@@ -152,6 +152,8 @@ pub enum Arrival {
         received: Box<Received>,
         /// The answer.
         reply: Option<Box<Outgoing>>,
+        /// What it takes out of force, each with the envelope that carries the PURGED receipt.
+        purges: Vec<(Purge, Option<Box<Outgoing>>)>,
     },
     /// A recipient's receipt about a notice of ours.
     Receipt {
@@ -236,6 +238,26 @@ pub enum Change {
     Pend(Box<Pending>),
     /// A draft waits no longer.
     Unpend(NoticeId),
+    /// A notice of another agency counts no more: what is held of it is deleted, and what may still come of it is not
+    /// taken in.
+    Purge(Box<Purge>),
+}
+
+/// That a notice of another agency counts no more.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// Which.
+    pub notice_id: NoticeId,
+    /// Who sent it. A notice of another agency under the same id is not meant.
+    pub originator: AgencyId,
+    /// When it was purged.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: PurgeCause,
+    /// The notice that says so.
+    pub by: NoticeId,
+    /// The PURGED receipt.
+    pub receipt: SignedReceipt,
 }
 
 /// Why an envelope left the outbox.
@@ -343,6 +365,13 @@ pub enum Event {
     Receipt(NoticeId),
     /// Something was set aside.
     SetAside(Reason),
+    /// A notice that another agency corrected or withdrew counts no more.
+    Purged {
+        /// Which.
+        notice_id: NoticeId,
+        /// The notice that says so.
+        by: NoticeId,
+    },
     /// That an officer was shown a notice is on stable storage.
     Read(NoticeId),
     /// What was handed to [`super::Core::handle_record`] with this number is on stable storage.

@@ -26,8 +26,8 @@ use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 
 pub use effect::{
-    Arrival, Change, Deadline, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Queued,
-    REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
+    Arrival, Change, Deadline, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Purge,
+    Queued, REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
 
@@ -226,30 +226,39 @@ impl Core {
     pub fn handle_arrival(&mut self, place: Place, arrival: Arrival, now: Timestamp) {
         match arrival {
             Arrival::Again(_) => self.acknowledge(vec![place]),
-            Arrival::Notice { received, reply } => {
+            Arrival::Notice { received, reply, purges } => {
                 let seen = received.seen();
                 let Some(()) = self.admit(place, seen, now, || received.envelope.envelope().encode()) else {
                     return;
                 };
                 let event = Event::Received(seen.notice_id);
-                self.take_in(place, Some(seen), vec![Change::Receive(received)], reply, event);
+                let mut changes = vec![Change::Receive(received)];
+                let mut events = vec![event];
+                let mut replies: Vec<_> = reply.into_iter().collect();
+                for (purge, reply) in purges {
+                    events.push(Event::Purged { notice_id: purge.notice_id, by: purge.by });
+                    changes.push(Change::Purge(Box::new(purge)));
+                    replies.extend(reply);
+                }
+                self.take_in(place, Some(seen), changes, replies, events);
             }
             Arrival::Receipt { carrier, receipt } => {
                 let Some(()) = self.admit(place, carrier, now, || receipt.signed().encode()) else { return };
                 let event = self.receipt_event(&receipt);
                 let changes = vec![Change::Record(receipt), Change::Remember(carrier)];
-                self.take_in(place, Some(carrier), changes, None, event);
+                self.take_in(place, Some(carrier), changes, Vec::new(), vec![event]);
             }
             Arrival::Expiry(receipt) => {
                 let event = self.receipt_event(&receipt);
-                self.take_in(place, None, vec![Change::Record(receipt)], None, event);
+                self.take_in(place, None, vec![Change::Record(receipt)], Vec::new(), vec![event]);
             }
             Arrival::SetAside { aside, reply } => {
                 if let Some(seen) = aside.seen {
                     let Some(()) = self.admit(place, seen, now, || aside.bytes.clone()) else { return };
                 }
                 let event = Event::SetAside(aside.reason.clone());
-                self.take_in(place, aside.seen, vec![Change::SetAside(aside)], reply, event);
+                let replies = reply.into_iter().collect();
+                self.take_in(place, aside.seen, vec![Change::SetAside(aside)], replies, vec![event]);
             }
         }
     }
@@ -294,7 +303,7 @@ impl Core {
         let reason = Reason::new(reason);
         let event = Event::SetAside(reason.clone());
         let aside = SetAside { seen: None, bytes: bytes(), at: now, reason, receipt: None };
-        self.take_in(place, None, vec![Change::SetAside(Box::new(aside))], None, event);
+        self.take_in(place, None, vec![Change::SetAside(Box::new(aside))], Vec::new(), vec![event]);
         None
     }
 
@@ -303,13 +312,12 @@ impl Core {
         place: Place,
         seen: Option<Seen>,
         mut changes: Vec<Change>,
-        reply: Option<Box<Outgoing>>,
-        event: Event,
+        replies: Vec<Box<Outgoing>>,
+        events: Vec<Event>,
     ) {
         let settled = seen.map(|seen| seen.notice_id);
-        let mut then =
-            Afterwards { acknowledge: vec![place], events: vec![event], settled, ..Afterwards::default() };
-        changes.extend(reply.map(|reply| self.queue(reply, &mut then)));
+        let mut then = Afterwards { acknowledge: vec![place], events, settled, ..Afterwards::default() };
+        changes.extend(replies.into_iter().map(|reply| self.queue(reply, &mut then)));
         let ticket = self.persist(changes, then);
         if let Some(seen) = seen {
             self.seen.insert_pending(seen, ticket);

@@ -114,7 +114,8 @@ impl Disk {
                 | Change::Journal(_)
                 | Change::Officers(_)
                 | Change::Pend(_)
-                | Change::Unpend(_) => {}
+                | Change::Unpend(_)
+                | Change::Purge(_) => {}
             }
         }
     }
@@ -238,7 +239,11 @@ impl Node {
         let (received, reply) = stock().incoming[n].clone();
         let precedence = received.envelope.header().precedence;
         let place = Place { session: SessionId(self.session), precedence, cursor };
-        let arrival = Arrival::Notice { received: Box::new(received), reply: Some(Box::new(reply)) };
+        let arrival = Arrival::Notice {
+            received: Box::new(received),
+            reply: Some(Box::new(reply)),
+            purges: Vec::new(),
+        };
         self.core.handle_arrival(place, arrival, self.now);
         self.run_effects();
     }
@@ -285,7 +290,11 @@ impl Node {
         } else if let Some((cursor, n)) = self.inbox.iter().nth(choice % self.inbox.len().max(1)) {
             let (received, reply) = stock().incoming[*n].clone();
             let place = place(received.envelope.header().precedence, *cursor);
-            let arrival = Arrival::Notice { received: Box::new(received), reply: Some(Box::new(reply)) };
+            let arrival = Arrival::Notice {
+                received: Box::new(received),
+                reply: Some(Box::new(reply)),
+                purges: Vec::new(),
+            };
             self.core.handle_arrival(place, arrival, self.now);
         }
         self.run_effects();
@@ -460,7 +469,7 @@ fn g05_another_envelope_under_the_same_id_is_set_aside_and_acknowledged() {
     let envelope = other.verify_delivered(directory, &agency(ME)).unwrap();
     let received = Box::new(Received { envelope, directory: directory.clone(), at: node.now, receipt });
     let place = Place { session: SessionId(1), precedence: Precedence::Priority, cursor: Cursor::new(77) };
-    node.core.handle_arrival(place, Arrival::Notice { received, reply: None }, node.now);
+    node.core.handle_arrival(place, Arrival::Notice { received, reply: None, purges: Vec::new() }, node.now);
     node.run_effects();
     node.write();
     assert_eq!(node.disk.shown[&id], 1);

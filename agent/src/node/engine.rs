@@ -361,6 +361,9 @@ impl Engine {
                 self.tell_what_rests_on(&notice);
             }
             Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
+            Event::Purged { notice_id, by } => {
+                tracing::info!(notice = %notice_id, %by, "what was held of a notice is deleted");
+            }
             Event::SetAside(reason) => tracing::warn!(%reason, "a delivery was set aside"),
             Event::DeadlinePassed(deadline) => self.deadline_passed(deadline),
         }

@@ -14,7 +14,8 @@ use valise_proto::envelope::{
 };
 use valise_proto::id::{AgencyId, SpiffeId, Timestamp};
 use valise_proto::label::{Classification, Label};
-use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
+use valise_proto::notice::NoticeRef;
+use valise_proto::receipt::{PurgeCause, Receipt, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::Limits;
 use valise_transport::{Credentials, Transport};
@@ -117,6 +118,13 @@ pub enum Statement {
     },
     /// It is not shown to anybody.
     Rejected(Refusal),
+    /// What was held of it is deleted.
+    Purged {
+        /// Why.
+        cause: PurgeCause,
+        /// Which portions were held, in rising order; none where none came.
+        portions: Vec<PortionIndex>,
+    },
 }
 
 /// What came of the last thing of its kind that was offered and not taken.
@@ -364,22 +372,34 @@ impl Office {
     /// Signs a receipt about an envelope that was delivered here.
     #[must_use]
     pub fn receipt(&self, statement: Statement, about: &Envelope, now: Timestamp) -> SignedReceipt {
+        let about = NoticeRef { notice_id: about.header().notice_id, header_digest: about.header_digest() };
+        self.receipt_about(statement, &about, now)
+    }
+
+    /// The same about a notice that need not be held here.
+    #[must_use]
+    pub fn receipt_about(&self, statement: Statement, about: &NoticeRef, now: Timestamp) -> SignedReceipt {
+        let mut cause = None;
         let (kind, officer, refusal, portions) = match statement {
             Statement::Delivered { portions } => (ReceiptKind::Delivered, None, None, portions),
             Statement::Read { officer, portions } => (ReceiptKind::Read, Some(officer), None, portions),
             Statement::Rejected(refusal) => (ReceiptKind::Rejected, None, Some(refusal), Vec::new()),
+            Statement::Purged { cause: why, portions } => {
+                cause = Some(why);
+                (ReceiptKind::Purged, None, None, portions)
+            }
         };
         let receipt = Receipt {
             kind,
-            notice_id: Some(about.header().notice_id),
-            header_digest: about.header_digest(),
+            notice_id: Some(about.notice_id),
+            header_digest: about.header_digest,
             issuer: self.identity(),
             recipient: None,
             at: now,
             officer,
             refusal,
             portions,
-            cause: None,
+            cause,
         };
         receipt.sign(self.vault().signing_key())
     }

@@ -8,10 +8,11 @@ use thiserror::Error;
 use valise_proto::directory::{AgencyStatus, Directory, DirectoryError};
 use valise_proto::envelope::{Envelope, OpenError, OpenedPortion, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+use valise_proto::receipt::PurgeCause;
 use valise_proto::refusal::Refusal;
 
 use super::office::Office;
-use crate::store::StoreError;
+use crate::store::{PurgedRecord, StoreError};
 
 /// Why a kept notice is not shown.
 #[derive(Debug, Error)]
@@ -47,12 +48,29 @@ pub enum NotShown {
         /// When the notice was made.
         created_at: Timestamp,
     },
+    /// It was corrected or withdrawn.
+    #[error("notice {id} counts no more: its originator {}, and what was held of it here was deleted at {}; `valise-agent read {} --officer NAME` shows what took its place", gone(.purged.cause), .purged.at, .purged.by)]
+    Purged {
+        /// Which.
+        id: NoticeId,
+        /// Since when, and by what.
+        purged: Box<PurgedRecord>,
+    },
     /// It does not open.
     #[error("{0}")]
     Open(#[from] OpenError),
     /// Nothing of it opens.
     #[error("none of its portions opens with the keys held here; nobody is shown anything")]
     Nothing,
+}
+
+fn gone(cause: PurgeCause) -> &'static str {
+    match cause {
+        PurgeCause::Withdrawn => "has withdrawn it",
+        PurgeCause::Corrected => "has corrected it",
+        PurgeCause::Review => "meant it to be kept no longer",
+        PurgeCause::Officer => "was told that it was deleted",
+    }
 }
 
 /// A received notice, verified again, and what of it opens.
@@ -72,6 +90,9 @@ pub fn open(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
 pub(super) fn open_to_keep(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
     let store = office.store();
     let received = store.received(id)?.ok_or(NotShown::Unknown(*id))?;
+    if let Some(purged) = store.purged(id)?.filter(|one| one.originator == received.record.originator) {
+        return Err(NotShown::Purged { id: *id, purged: Box::new(purged) });
+    }
     let envelope = store.envelope(id)?.ok_or(NotShown::Unknown(*id))?;
     // The directory of the day it arrived: its originator may have left the exchange since.
     let bytes = store.directory(received.record.directory_version)?.ok_or(NotShown::NoDirectory)?;

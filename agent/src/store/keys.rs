@@ -57,6 +57,11 @@ pub(super) const HIGHEST_LISTS: u8 = b'g';
 
 /// `n<notice><chunk>` → a draft that waits for a second officer, encrypted.
 pub(super) const PENDING: u8 = b'n';
+/// `P<notice>` → [`super::records::PurgedRecord`]: it counts no more, whether it was held or not.
+pub(super) const PURGED: u8 = b'P';
+/// `f<notice>` → the notice of ours that corrects or withdraws this one of ours.
+pub(super) const FOLLOWED: u8 = b'f';
+
 /// `k<chunk>` → the officers' accounts, encrypted.
 pub(super) const OFFICERS: u8 = b'k';
 /// `j<number>` → an entry of the access journal, chained and encrypted.

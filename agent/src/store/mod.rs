@@ -30,7 +30,8 @@ pub use listing::{Look, Page};
 pub use portions::KeptPortion;
 pub use read::{Inbox, Kept, Sent};
 pub use records::{
-    AsideRecord, HighestDirectory, HighestList, ReadRecord, ReceivedRecord, SentRecord, UnsentRecord,
+    AsideRecord, HighestDirectory, HighestList, PurgedRecord, ReadRecord, ReceivedRecord, SentRecord,
+    UnsentRecord,
 };
 pub use releases::Secret;
 

@@ -9,7 +9,7 @@ use valise_proto::wire::limits::Limits;
 use zeroize::Zeroizing;
 
 use super::records::{
-    AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
+    AsideRecord, OutboxRecord, PurgedRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
 };
 use super::write::CHUNK_BYTES;
 use super::{Store, StoreError, keys};
@@ -213,6 +213,27 @@ impl Store {
         let record: Option<ReceivedRecord> = self.get(&keys::of_notice(keys::RECEIVED, notice_id))?;
         let Some(record) = record else { return Ok(None) };
         Ok(Some(Inbox { read: self.read_record(notice_id)?, record }))
+    }
+
+    /// That a notice of another agency counts no more, where it was corrected or withdrawn.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn purged(&self, notice_id: &NoticeId) -> Result<Option<PurgedRecord>, StoreError> {
+        self.get(&keys::of_notice(keys::PURGED, notice_id))
+    }
+
+    /// The notice of ours that corrects or withdraws this one of ours, and stands: a follow-up that no broker took has
+    /// changed nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn followed_by(&self, notice_id: &NoticeId) -> Result<Option<Sent>, StoreError> {
+        let Some(by) = self.db.get(keys::of_notice(keys::FOLLOWED, notice_id))? else { return Ok(None) };
+        let sent = self.sent(&self.notice_id(Some(&by))?)?;
+        let refused =
+            |sent: &Sent| sent.receipts.iter().any(|one| one.receipt().kind == ReceiptKind::Refused);
+        Ok(sent.filter(|sent| sent.unsent.is_none() && sent.lapsed_at.is_none() && !refused(sent)))
     }
 
     /// Who was shown a notice first.

@@ -9,6 +9,8 @@ use valise_proto::envelope::{Header, NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 use valise_transport::Revocation;
 
+use valise_proto::receipt::PurgeCause;
+
 use crate::core::{OutboxSeq, Queued, Seen, SentFacts};
 
 /// An envelope in the outbox.
@@ -116,6 +118,19 @@ pub struct ReadRecord {
     pub officer: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// That a notice of another agency counts no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgedRecord {
+    /// Who sent it.
+    pub originator: AgencyId,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: PurgeCause,
+    /// The notice that says so.
+    pub by: NoticeId,
 }
 
 /// An envelope that was taken in.

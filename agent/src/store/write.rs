@@ -3,15 +3,17 @@
 use serde::Serialize;
 use sled::Batch;
 use valise_proto::crypto::sha256;
-use valise_proto::envelope::NoticeKind;
+use valise_proto::envelope::{Header, NoticeKind};
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::receipt::SignedReceipt;
 
 use super::records::{
-    AsideRecord, OutboxRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
+    AsideRecord, OutboxRecord, PurgedRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
 };
 use super::{Store, StoreError, keys};
-use crate::core::{Change, OutboxSeq, Outcome, Outgoing, Queued, Received, Seen, SetAside, is_for_officers};
+use crate::core::{
+    Change, OutboxSeq, Outcome, Outgoing, Purge, Queued, Received, Seen, SetAside, is_for_officers,
+};
 
 /// Longest value under one key. sled writes pages above 128 KiB to files of their own, which its flush does not cover;
 /// a page splits at 17 items, so 17 values of this length stay below that: 102 KiB, and a few more for the keys.
@@ -28,8 +30,9 @@ impl Store {
         let mut batch = Batch::default();
         let mut chain = self.chain();
         let mut head = *chain;
-        for change in changes {
-            self.write(&mut batch, change)?;
+        let changes: Vec<&Change> = changes.into_iter().collect();
+        for change in &changes {
+            self.write(&mut batch, change, &changes)?;
             self.chain_on(&mut batch, &mut head, change)?;
         }
         self.db.apply_batch(batch)?;
@@ -37,11 +40,13 @@ impl Store {
         self.make_durable()
     }
 
-    fn write(&self, batch: &mut Batch, change: &Change) -> Result<(), StoreError> {
+    /// `beside` is all that changes together.
+    fn write(&self, batch: &mut Batch, change: &Change, beside: &[&Change]) -> Result<(), StoreError> {
         match change {
             Change::Queue { seq, outgoing } => self.queue(batch, *seq, outgoing),
             Change::Unqueue { queued, outcome } => self.unqueue(batch, queued, outcome),
-            Change::Receive(received) => self.receive(batch, received),
+            Change::Receive(received) => self.receive(batch, received, beside),
+            Change::Purge(purge) => self.purge(batch, purge),
             Change::SetAside(aside) => self.set_aside(batch, aside),
             Change::Record(receipt) => {
                 receipt_record(batch, receipt.signed());
@@ -98,6 +103,9 @@ impl Store {
             let place = keys::of_notice(keys::ORIGIN, notice_id);
             chunks(batch, &place, &self.key.encrypt(&place, &origin.0)?);
         }
+        if let Some(followed) = header.supersedes.or(header.withdraws) {
+            batch.insert(keys::of_notice(keys::FOLLOWED, &followed), notice_id.as_bytes().as_slice());
+        }
         if let Some(deadline) = outgoing.deadline() {
             batch.insert(keys::of_deadline(deadline.respond_by, notice_id), &[]);
         }
@@ -122,7 +130,35 @@ impl Store {
         Ok(())
     }
 
-    fn receive(&self, batch: &mut Batch, received: &Received) -> Result<(), StoreError> {
+    /// What is held of a notice goes, but for its header and signature, which are evidence; what comes of it later is
+    /// not kept.
+    fn purge(&self, batch: &mut Batch, purge: &Purge) -> Result<(), StoreError> {
+        let Purge { notice_id, originator, at, cause, by, receipt } = purge;
+        let record = PurgedRecord { originator: originator.clone(), at: *at, cause: *cause, by: *by };
+        self.record(batch, keys::of_notice(keys::PURGED, notice_id), &record)?;
+        receipt_record(batch, receipt);
+        self.remove_chunks(batch, &keys::of_notice(keys::PORTIONS, notice_id))?;
+        if self.received(notice_id)?.is_some_and(|held| held.record.originator == *originator)
+            && let Some(envelope) = self.envelope(notice_id)?
+        {
+            let place = keys::of_notice(keys::DELIVERED, notice_id);
+            self.remove_chunks(batch, &place)?;
+            chunks(batch, &place, &envelope.bare().encode());
+        }
+        Ok(())
+    }
+
+    /// Whether a notice that is taken in counts no more already: one that overtook it says so, in this change or before.
+    fn counts_no_more(&self, header: &Header, beside: &[&Change]) -> Result<bool, StoreError> {
+        let now = beside.iter().any(|change| {
+            let Change::Purge(purge) = change else { return false };
+            purge.notice_id == header.notice_id && purge.originator == header.originator
+        });
+        let before = self.purged(&header.notice_id)?;
+        Ok(now || before.is_some_and(|purged| purged.originator == header.originator))
+    }
+
+    fn receive(&self, batch: &mut Batch, received: &Received, beside: &[&Change]) -> Result<(), StoreError> {
         let envelope = received.envelope.envelope();
         let header = envelope.header();
         let record = ReceivedRecord {
@@ -137,7 +173,8 @@ impl Store {
             directory_version: received.directory.version(),
         };
         self.record(batch, keys::of_notice(keys::RECEIVED, &header.notice_id), &record)?;
-        chunks(batch, &keys::of_notice(keys::DELIVERED, &header.notice_id), &envelope.encode());
+        let kept = if self.counts_no_more(header, beside)? { envelope.bare() } else { envelope.clone() };
+        chunks(batch, &keys::of_notice(keys::DELIVERED, &header.notice_id), &kept.encode());
         receipt_record(batch, &received.receipt);
         if let Some(answered) = &header.in_reply_to {
             batch.insert(keys::of_answer(answered, &header.originator), &[]);

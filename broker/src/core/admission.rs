@@ -16,8 +16,6 @@ use valise_proto::label::{Classification, may_access};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::Limits;
 
-use crate::store::FollowUp;
-
 /// What decisions are made by: one directory and the limits of this broker.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -40,6 +38,18 @@ impl About {
     fn of(envelope: &Envelope) -> Self {
         Self { notice_id: envelope.header().notice_id, header_digest: envelope.header_digest() }
     }
+}
+
+/// What a CORRECTION or WITHDRAWAL does to an earlier notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// The earlier notice.
+    pub notice_id: NoticeId,
+    /// Whether copies that wait in inboxes are dropped: of a WITHDRAWAL.
+    pub withdraws: bool,
+    /// Agencies that need not be told though they were sent the earlier notice: they take no part any more, or may
+    /// access nothing of this one. Decided when it was admitted, so that the batch alone says what happens.
+    pub excused: Vec<AgencyId>,
 }
 
 impl Policy {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use admission::{About, Policy};
+pub use admission::{About, FollowUp, Policy};
 use delivery::ReceiveStream;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};

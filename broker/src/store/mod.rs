@@ -23,6 +23,8 @@ use valise_proto::envelope::Precedence;
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::wire::session::Cursor;
 
+use crate::core::FollowUp;
+
 pub use self::sled::{Copying, Finding, Reader, SledStore, Step, Verification};
 pub use committer::{CommitStatistics, Committer, CommitterHandle, Reply, Submission};
 
@@ -97,18 +99,6 @@ pub struct Acceptance {
     pub receipt: Bytes,
     /// The notice it corrects or takes back.
     pub follows: Option<FollowUp>,
-}
-
-/// What a CORRECTION or WITHDRAWAL does to an earlier notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FollowUp {
-    /// The earlier notice.
-    pub notice_id: NoticeId,
-    /// Whether copies that wait in inboxes are dropped: of a WITHDRAWAL.
-    pub withdraws: bool,
-    /// Agencies that need not be told though they were sent the earlier notice: they take no part any more, or may
-    /// access nothing of this one. Decided when it was admitted, so that the batch alone says what happens.
-    pub excused: Vec<AgencyId>,
 }
 
 /// One change.

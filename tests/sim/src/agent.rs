@@ -283,6 +283,7 @@ impl Agent {
             | Told::SetAside(_)
             | Told::Read(_)
             | Told::Recorded(_)
+            | Told::Purged { .. }
             | Told::DeadlinePassed(_) => Ok(()),
         }
     }

@@ -111,7 +111,11 @@ impl AgentDisk {
                         format!("agency {agency} recorded two first readings of {notice_id}")
                     })?;
                 }
-                Change::Journal(_) | Change::Officers(_) | Change::Pend(_) | Change::Unpend(_) => {}
+                Change::Journal(_)
+                | Change::Officers(_)
+                | Change::Pend(_)
+                | Change::Unpend(_)
+                | Change::Purge(_) => {}
                 Change::DeadlinePassed(deadline) => {
                     self.deadlines.remove(&deadline);
                     model.deadline_passed(agency, deadline)?;

@@ -141,7 +141,7 @@ impl Agent {
         let reply = self.reply(&kept, &receipt, directory, stage)?;
         let directory = Arc::clone(directory);
         let received = Box::new(Received { envelope: verified, directory, at: now, receipt });
-        Ok(Verdict::Arrival(Box::new(Arrival::Notice { received, reply })))
+        Ok(Verdict::Arrival(Box::new(Arrival::Notice { received, reply, purges: Vec::new() })))
     }
 
     fn receipt(

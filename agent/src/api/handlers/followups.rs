@@ -10,7 +10,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,6 +22,7 @@ use super::{Answer, apart, body_of, compose, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{CorrectRequest, ErrorBody, Queued, RespondRequest, WithdrawRequest};
+use crate::compose::followup::{self, NotFollowed};
 use crate::node::Desk;
 use crate::node::office::Office;
 use crate::officers::Role;
@@ -176,51 +176,11 @@ fn withdrawal(
     })))
 }
 
-/// Everybody who was sent a notice of ours, or one that it took the place of.
+/// Those who were sent a notice of ours, or one that it took the place of, and still take part.
 fn holders(office: &Office, caller: &Caller, id: &NoticeId) -> Result<BTreeSet<AgencyId>, ApiError> {
-    let store = office.store();
-    if store.received(id)?.is_some() {
-        let message = format!(
-            "notice {id} was received here: only its originator corrects or withdraws it; `valise-agent respond {id}` tells the originator what you found"
-        );
-        return Err(caller.refused("NOT_ORIGINATOR", message));
+    match followup::chain(office, id) {
+        Ok(chain) => Ok(chain.reachable(&office.directory()).cloned().collect()),
+        Err(error @ NotFollowed::OfAnother(_)) => Err(caller.refused("NOT_ORIGINATOR", error)),
+        Err(error) => Err(error.into()),
     }
-    let mut holders = BTreeSet::new();
-    let mut next = Some(*id);
-    let mut passed = BTreeSet::new();
-    while let Some(id) = next.filter(|id| passed.insert(*id)) {
-        let record = store.sent_record(&id)?.ok_or_else(|| ApiError::unknown_notice(&id))?;
-        holders.extend(record.recipients);
-        next = store.envelope(&id)?.and_then(|envelope| envelope.header().supersedes);
-    }
-    check_newest(office, id)?;
-    Ok(holders)
-}
-
-/// Only the newest of a chain is in force.
-fn check_newest(office: &Office, id: &NoticeId) -> Result<(), ApiError> {
-    let store = office.store();
-    for record in store.sent_records(usize::MAX)? {
-        if !matches!(
-            record.kind,
-            valise_proto::envelope::NoticeKind::Correction | valise_proto::envelope::NoticeKind::Withdrawal
-        ) {
-            continue;
-        }
-        let Some(envelope) = store.envelope(&record.notice_id)? else { continue };
-        let header = envelope.header();
-        let took = header.supersedes == Some(*id) || header.withdraws == Some(*id);
-        // One that no broker took has changed nothing.
-        let stands = store
-            .sent(&record.notice_id)?
-            .is_some_and(|sent| sent.unsent.is_none() && sent.lapsed_at.is_none());
-        if took && stands {
-            let message = format!(
-                "notice {id} is out of force already: {} {} took its place; what is newest can be corrected or withdrawn",
-                record.kind, record.notice_id
-            );
-            return Err(ApiError::new(StatusCode::CONFLICT, "SUPERSEDED", message));
-        }
-    }
-    Ok(())
 }

@@ -63,7 +63,11 @@ impl ByHand {
         let (received, reply) = stock().incoming[n].clone();
         let precedence = received.envelope.header().precedence;
         let place = Place { session: SessionId(session), precedence, cursor: Cursor::new(7) };
-        let arrival = Arrival::Notice { received: Box::new(received), reply: Some(Box::new(reply)) };
+        let arrival = Arrival::Notice {
+            received: Box::new(received),
+            reply: Some(Box::new(reply)),
+            purges: Vec::new(),
+        };
         self.core.handle_arrival(place, arrival, self.now);
     }
 }

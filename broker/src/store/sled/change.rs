@@ -11,8 +11,9 @@ use valise_proto::wire::session::Cursor;
 
 use super::super::keys::{self, CHUNK_BYTES_MAX};
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
-use super::super::{Acceptance, DueKey, FollowUp, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
+use super::super::{Acceptance, DueKey, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
 use super::{corrupt, failed};
+use crate::core::FollowUp;
 
 /// A batch under way: what it has changed so far is seen by what follows in it.
 pub(super) struct Change<'a> {

@@ -1,0 +1,126 @@
+//! What a CORRECTION or WITHDRAWAL takes out of force, and whom it has to reach.
+//!
+//! Claimed: whichever way it comes in, a correction or withdrawal is of a notice that was sent from here, of the newest
+//! of its chain; it names every notice of the chain, so that a recipient that got any of them knows; and it goes to
+//! everybody who was sent one, as long as they take part in the exchange. It holds because nothing of these kinds is
+//! addressed without passing here.
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+use valise_proto::directory::Directory;
+use valise_proto::envelope::NoticeKind;
+use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::notice::{NoticeRef, REPLACES_MAX};
+
+use crate::node::office::Office;
+use crate::store::{Store, StoreError};
+
+/// Why a notice cannot be corrected or withdrawn. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum NotFollowed {
+    /// No such notice.
+    #[error("there is no notice {0} here; `valise-agent status` lists what was sent")]
+    Unknown(NoticeId),
+    /// Another's.
+    #[error(
+        "notice {0} was received here: only its originator corrects or withdraws it; `valise-agent respond {0}` tells the originator what you found"
+    )]
+    OfAnother(NoticeId),
+    /// A follow-up that has no content to correct.
+    #[error(
+        "notice {id} is a {kind}; only a notice about persons, or a correction of one, is corrected or withdrawn"
+    )]
+    Kind {
+        /// Which.
+        id: NoticeId,
+        /// Its kind.
+        kind: NoticeKind,
+    },
+    /// Not the newest.
+    #[error(
+        "notice {id} is out of force already: {kind} {by} took its place; what is newest can be corrected or withdrawn"
+    )]
+    Superseded {
+        /// Which.
+        id: NoticeId,
+        /// CORRECTION or WITHDRAWAL.
+        kind: NoticeKind,
+        /// What took its place.
+        by: NoticeId,
+    },
+    /// Corrected too often.
+    #[error("notice {0} has been corrected {REPLACES_MAX} times; withdraw it, and send a new one")]
+    TooLong(NoticeId),
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// A notice of ours and those that it took the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// All of them, newest first.
+    pub replaces: Vec<NoticeRef>,
+    /// Everybody who was sent one of them.
+    pub holders: BTreeSet<AgencyId>,
+}
+
+impl Chain {
+    /// The chain whose newest notice is `id`.
+    ///
+    /// # Errors
+    /// [`NotFollowed`].
+    pub fn of(store: &Store, id: &NoticeId) -> Result<Self, NotFollowed> {
+        if store.received(id)?.is_some() {
+            return Err(NotFollowed::OfAnother(*id));
+        }
+        let first = store.sent_record(id)?.ok_or(NotFollowed::Unknown(*id))?;
+        if !has_content(first.kind) {
+            return Err(NotFollowed::Kind { id: *id, kind: first.kind });
+        }
+        if let Some(follow_up) = store.followed_by(id)? {
+            let record = follow_up.record;
+            return Err(NotFollowed::Superseded { id: *id, kind: record.kind, by: record.notice_id });
+        }
+        let mut chain = Self { replaces: Vec::new(), holders: BTreeSet::new() };
+        let mut next = Some(*id);
+        while let Some(id) = next {
+            if chain.replaces.len() >= REPLACES_MAX {
+                return Err(NotFollowed::TooLong(id));
+            }
+            let Some(record) = store.sent_record(&id)? else { break };
+            chain.replaces.push(NoticeRef { notice_id: id, header_digest: record.header_digest });
+            chain.holders.extend(record.recipients);
+            next = store.envelope(&id)?.and_then(|envelope| envelope.header().supersedes);
+        }
+        Ok(chain)
+    }
+
+    /// Those holders that can be reached: the others take no part any more, and stay outstanding.
+    pub fn reachable<'a>(&'a self, directory: &'a Directory) -> impl Iterator<Item = &'a AgencyId> {
+        let active =
+            |agency: &&AgencyId| directory.agency(agency).is_some_and(|entry| entry.status.is_active());
+        self.holders.iter().filter(active)
+    }
+}
+
+/// Whether a notice of this kind says something about persons that can be corrected or withdrawn.
+fn has_content(kind: NoticeKind) -> bool {
+    match kind {
+        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => true,
+        NoticeKind::Response
+        | NoticeKind::Withdrawal
+        | NoticeKind::Receipt
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => false,
+    }
+}
+
+/// The chain of a notice of this agency, for whoever is about to follow it up.
+///
+/// # Errors
+/// [`NotFollowed`].
+pub fn chain(office: &Office, id: &NoticeId) -> Result<Chain, NotFollowed> {
+    Chain::of(office.store(), id)
+}

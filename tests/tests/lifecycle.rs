@@ -1,0 +1,184 @@
+//! What becomes of a notice, replayed by the commands officers give over a network of six agencies: answered, corrected
+//! and withdrawn, until every holder has purged it or is listed as outstanding.
+
+use std::error::Error;
+
+use serde_json::{Value, json};
+use valise_proto::label::Classification;
+use valise_tests::{AgencySpec, Network, notices};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const KENYA: &str = "ken/ncb";
+/// Whom the notice of [`told_of`] is for.
+const TOLD: [&str; 3] = ["deu/bka", "fra/ncb", "tur/border"];
+const OFFICER: [&str; 4] = ["--officer", "Officer A. Example", "--reason", "a test"];
+/// What `track` ends with where somebody is late or outstanding.
+const ATTENTION: i32 = 3;
+
+/// Kenya, three States that the deportation concerns, and two that it does not.
+async fn six_agencies() -> Result<Network, Box<dyn Error>> {
+    let net = Network::builder()
+        .agency(KENYA)
+        .agency("deu/bka")
+        .agency("fra/ncb")
+        .agency(AgencySpec::new("tur/border").cleared_to(Classification::Confidential))
+        .agency("gbr/nca")
+        .agency("xpo/general-secretariat")
+        .start()
+        .await?;
+    Ok(net)
+}
+
+/// From Kenya to France through Turkey, of a German.
+fn told_of() -> Value {
+    notices::deportation("KEN", "FRA").through("TUR").of("DEU").into()
+}
+
+/// A command of an officer that must succeed, and its JSON.
+async fn told(net: &Network, agency: &str, arguments: &[&str]) -> Result<Value, Box<dyn Error>> {
+    let ran = net.agency(agency).run(&[&["--json"], arguments].concat()).await?;
+    if ran.code != Some(0) {
+        return Err(format!(
+            "{agency} {arguments:?} ended with {:?}: {}{}",
+            ran.code, ran.stdout, ran.stderr
+        )
+        .into());
+    }
+    Ok(ran.json()?)
+}
+
+/// A command of an officer that must be refused, and what it says.
+async fn refused(net: &Network, agency: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    let ran = net.agency(agency).run(arguments).await?;
+    if ran.code == Some(0) {
+        return Err(format!("{agency} {arguments:?} was not refused: {}", ran.stdout).into());
+    }
+    Ok(ran.stderr)
+}
+
+fn id(answer: &Value) -> Result<String, Box<dyn Error>> {
+    Ok(answer["notice_id"].as_str().ok_or_else(|| format!("no notice id in {answer}"))?.to_owned())
+}
+
+/// What `track` says of one recipient.
+fn of<'a>(track: &'a Value, agency: &str) -> &'a Value {
+    let recipients = track["status"]["recipients"].as_array().map(Vec::as_slice).unwrap_or_default();
+    recipients.iter().find(|recipient| recipient["agency"] == agency).unwrap_or(&Value::Null)
+}
+
+async fn track(net: &Network, notice: &str, wait: &str) -> Result<(i32, Value), Box<dyn Error>> {
+    let arguments = ["--json", "track", notice, "--wait", wait, "--timeout", "20"];
+    let ran = net.agency(KENYA).run(&arguments).await?;
+    Ok((ran.code.unwrap_or(-1), serde_json::from_str(&ran.stdout)?))
+}
+
+async fn sent(net: &Network, notice: &Value) -> Result<String, Box<dyn Error>> {
+    let sent = net.agency(KENYA).send(notice.clone()).await?;
+    for agency in TOLD {
+        net.agency(agency).expect_notice(&sent).await?;
+    }
+    Ok(sent.id().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_recipient_answers_and_the_originator_sees_who_is_left() -> Outcome {
+    let net = six_agencies().await?;
+    let notice = sent(&net, &told_of()).await?;
+    for (agency, outcome) in [("fra/ncb", "WILL_ACT"), ("deu/bka", "MATCH")] {
+        told(&net, agency, &[&["read", &notice][..], &OFFICER].concat()).await?;
+        let answer = ["respond", &notice, "--outcome", outcome, "--about", "p1", "--text", "Seen."];
+        let answer = told(&net, agency, &answer).await?;
+        assert_eq!(answer["recipients"], json!([KENYA]), "an answer goes to whom it answers");
+        net.agency(KENYA).expect_notice(id(&answer)?.parse::<valise_proto::id::NoticeId>()?).await?;
+        let opened = told(&net, KENYA, &[&["read", &id(&answer)?][..], &OFFICER].concat()).await?;
+        assert_eq!(opened["opened"][0]["content"]["parts"][0]["outcome"], outcome, "{opened:#}");
+    }
+    let seen = told(&net, KENYA, &["track", &notice]).await?;
+    let answered = |agency: &str| of(&seen, agency)["answered"].clone();
+    assert_eq!([answered("fra/ncb"), answered("deu/bka"), answered("tur/border")], [true, true, false]);
+    let stranger = refused(&net, "gbr/nca", &["respond", &notice, "--outcome", "MATCH"]).await?;
+    assert!(stranger.contains("there is no notice"), "{stranger}");
+    let unsaid = refused(&net, "tur/border", &["respond", &notice, "--outcome", "NEED_MORE"]).await?;
+    assert!(unsaid.contains("text"), "what is needed was not asked for: {unsaid}");
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g11_after_a_withdrawal_every_holder_has_purged_or_is_outstanding() -> Outcome {
+    let net = six_agencies().await?;
+    // Germany is away: its copy waits at the broker.
+    net.agency("deu/bka").stop().await?;
+    let waiting = net.agency(KENYA).send(told_of()).await?;
+    for agency in ["fra/ncb", "tur/border"] {
+        net.agency(agency).expect_notice(&waiting).await?;
+    }
+    let notice = waiting.id().to_string();
+    let others = refused(&net, "fra/ncb", &["withdraw", &notice, "--reason", "Not ours."]).await?;
+    assert!(others.contains("only its originator"), "{others}");
+    let withdrawal =
+        told(&net, KENYA, &["withdraw", &notice, "--reason", "Another person of the same name."]).await?;
+    assert_eq!(withdrawal["recipients"], json!(TOLD), "somebody who got it is not told");
+    let again = refused(&net, KENYA, &["withdraw", &notice, "--reason", "Twice."]).await?;
+    assert!(again.contains("out of force already") && again.contains(&id(&withdrawal)?), "{again}");
+    for agency in ["fra/ncb", "tur/border"] {
+        net.agency(KENYA).expect_receipt(&waiting, agency, "PURGED").await?;
+        let gone = refused(&net, agency, &[&["read", &notice][..], &OFFICER].concat()).await?;
+        assert!(gone.contains("has withdrawn it") && gone.contains(&id(&withdrawal)?), "{gone}");
+        let shown = told(&net, agency, &["show", &notice]).await?;
+        let held = shown["portions"].as_array().ok_or("no portions")?;
+        assert!(
+            held.iter().all(|portion| portion["held"] == false),
+            "{agency} still holds some of it: {shown:#}"
+        );
+    }
+    let ran = net.agency(KENYA).run(&["--json", "track", &notice]).await?;
+    assert_eq!(ran.code, Some(ATTENTION), "nobody is outstanding: {}", ran.stdout);
+    let seen: Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(seen["outstanding"][0]["agency"], "deu/bka");
+    // It comes back: the copy was dropped, only the withdrawal is left, and it states that it holds nothing.
+    net.agency("deu/bka").start().await?;
+    let (code, seen) = track(&net, &notice, "purged").await?;
+    assert_eq!((code, seen["outstanding"].as_array().map(Vec::len)), (0, Some(0)), "{seen:#}");
+    let inbox = net.agency("deu/bka").inbox().await?;
+    assert!(inbox.iter().all(|entry| entry.notice_id != waiting.id()), "the withdrawn copy was delivered");
+    assert_eq!(of(&seen, "deu/bka")["steps"][0]["portions"], json!([]), "it held some of it");
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g11_a_correction_reaches_everyone_who_got_the_original_and_the_original_is_purged() -> Outcome {
+    let net = six_agencies().await?;
+    let notice = sent(&net, &told_of()).await?;
+    // Of a Briton after all, and not of a German: Germany is told too, because it was told before.
+    let file = net.folder().join("corrected.json");
+    let corrected: Value = notices::deportation("KEN", "FRA").through("TUR").of("GBR").into();
+    std::fs::write(&file, serde_json::to_vec(&corrected)?)?;
+    let file = file.display().to_string();
+    let correction = told(&net, KENYA, &["correct", &notice, &file, "--reason", "The citizenship."]).await?;
+    assert_eq!(correction["recipients"], json!(["deu/bka", "fra/ncb", "gbr/nca", "tur/border"]));
+    let newest = id(&correction)?;
+    for agency in ["deu/bka", "fra/ncb", "gbr/nca", "tur/border"] {
+        net.agency(agency).expect_notice(newest.parse::<valise_proto::id::NoticeId>()?).await?;
+        let opened = told(&net, agency, &[&["read", &newest][..], &OFFICER].concat()).await?;
+        assert!(opened.to_string().contains("The citizenship."), "{agency} is not told what was wrong");
+    }
+    let (code, seen) = track(&net, &notice, "purged").await?;
+    assert_eq!(code, 0, "{seen:#}");
+    for agency in TOLD {
+        assert_eq!(of(&seen, agency)["state"], "PURGED", "{seen:#}");
+        let gone = refused(&net, agency, &[&["read", &notice][..], &OFFICER].concat()).await?;
+        assert!(gone.contains("has corrected it") && gone.contains(&newest), "{gone}");
+    }
+    let old = refused(&net, KENYA, &["correct", &notice, &file, "--reason", "Again."]).await?;
+    assert!(old.contains(&newest), "the newest is not named: {old}");
+    // The withdrawal of the correction takes the whole chain out of force, for everyone who got any of it.
+    let withdrawal = told(&net, KENYA, &["withdraw", &newest, "--reason", "All of it was wrong."]).await?;
+    assert_eq!(withdrawal["recipients"], correction["recipients"]);
+    let (code, seen) = track(&net, &newest, "purged").await?;
+    assert_eq!(code, 0, "{seen:#}");
+    net.stop().await;
+    Ok(())
+}
