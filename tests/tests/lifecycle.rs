@@ -63,7 +63,8 @@ fn id(answer: &Value) -> Result<String, Box<dyn Error>> {
 
 /// What `track` says of one recipient.
 fn of<'a>(track: &'a Value, agency: &str) -> &'a Value {
-    let recipients = track["status"]["recipients"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let recipients = track.pointer("/status/recipients").and_then(Value::as_array);
+    let recipients = recipients.map(Vec::as_slice).unwrap_or_default();
     recipients.iter().find(|recipient| recipient["agency"] == agency).unwrap_or(&Value::Null)
 }
 

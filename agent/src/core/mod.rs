@@ -234,11 +234,11 @@ impl Core {
                 let event = Event::Received(seen.notice_id);
                 let mut changes = vec![Change::Receive(received)];
                 let mut events = vec![event];
-                let mut replies: Vec<_> = reply.into_iter().collect();
+                let mut replies: Vec<Outgoing> = reply.into_iter().map(|reply| *reply).collect();
                 for (purge, reply) in purges {
                     events.push(Event::Purged { notice_id: purge.notice_id, by: purge.by });
                     changes.push(Change::Purge(Box::new(purge)));
-                    replies.extend(reply);
+                    replies.extend(reply.map(|reply| *reply));
                 }
                 self.take_in(place, Some(seen), changes, replies, events);
             }
@@ -257,7 +257,7 @@ impl Core {
                     let Some(()) = self.admit(place, seen, now, || aside.bytes.clone()) else { return };
                 }
                 let event = Event::SetAside(aside.reason.clone());
-                let replies = reply.into_iter().collect();
+                let replies = reply.into_iter().map(|reply| *reply).collect();
                 self.take_in(place, aside.seen, vec![Change::SetAside(aside)], replies, vec![event]);
             }
         }
@@ -312,12 +312,12 @@ impl Core {
         place: Place,
         seen: Option<Seen>,
         mut changes: Vec<Change>,
-        replies: Vec<Box<Outgoing>>,
+        replies: Vec<Outgoing>,
         events: Vec<Event>,
     ) {
         let settled = seen.map(|seen| seen.notice_id);
         let mut then = Afterwards { acknowledge: vec![place], events, settled, ..Afterwards::default() };
-        changes.extend(replies.into_iter().map(|reply| self.queue(reply, &mut then)));
+        changes.extend(replies.into_iter().map(|reply| self.queue(Box::new(reply), &mut then)));
         let ticket = self.persist(changes, then);
         if let Some(seen) = seen {
             self.seen.insert_pending(seen, ticket);

@@ -32,6 +32,12 @@ fn refused(output: &Output) -> String {
     text(&output.stderr)
 }
 
+/// Refused because what was named is not what the command needs.
+fn mistaken(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stderr)
+}
+
 fn pem_of(label: &str, items: &[Bytes]) -> String {
     items.iter().map(|der| pem::encode(&pem::Pem::new(label, der.as_ref()))).collect()
 }
@@ -138,8 +144,11 @@ async fn g12_what_is_not_in_order_is_not_installed_and_changes_nothing() {
     let told = refused(&agent(&data, &["install", folder.to_str().unwrap()]));
     assert!(told.contains("revocation"), "{told}");
     std::fs::remove_file(folder.join("directory.valise")).unwrap();
-    check(&folder, "holds no directory.valise");
-    check(Path::new("/nowhere"), "holds no directory.valise");
+    for folder in [folder.as_path(), Path::new("/nowhere")] {
+        let told = mistaken(&agent(&data, &["install", folder.to_str().unwrap()]));
+        assert!(told.contains("holds no directory.valise"), "{told}");
+        assert!(files(&data) == before, "a mistake changed a file");
+    }
 }
 
 #[test]
