@@ -86,8 +86,7 @@ fn known(office: &Office, envelope: &Envelope, now: Timestamp) -> Result<Option<
 /// was stated when the notice arrived that took it out of force.
 fn is_out_of_force(office: &Office, envelope: &Envelope) -> Result<bool, NotExamined> {
     let header = envelope.header();
-    let purged = office.store().purged(&header.notice_id)?;
-    Ok(purged.is_some_and(|purged| purged.originator == header.originator))
+    Ok(office.store().purged(&header.notice_id, &header.originator)?.is_some())
 }
 
 /// What cannot even be read is kept as it came.
@@ -183,7 +182,7 @@ impl Examination<'_> {
             let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
             return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
         }
-        let purges = match self.purges(envelope, opened) {
+        let purges = match self.purges(envelope, opened)? {
             Ok(purges) => purges,
             Err(refusal) => {
                 let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
@@ -200,52 +199,64 @@ impl Examination<'_> {
 
     /// What a CORRECTION or WITHDRAWAL takes out of force here, each with the PURGED receipt on its way; nothing of other
     /// kinds. What is not held, because it is still on its way or never came, is stated as well.
-    fn purges(&self, envelope: &Envelope, opened: &[OpenedPortion]) -> Result<Purges, Refusal> {
+    fn purges(
+        &self,
+        envelope: &Envelope,
+        opened: &[OpenedPortion],
+    ) -> Result<Result<Purges, Refusal>, StoreError> {
         let header = envelope.header();
         let (named, cause) = match (header.supersedes, header.withdraws) {
             (Some(named), _) => (named, PurgeCause::Corrected),
             (None, Some(named)) => (named, PurgeCause::Withdrawn),
-            (None, None) => return Ok(Vec::new()),
+            (None, None) => return Ok(Ok(Vec::new())),
         };
-        let malformed = |why: &str| Refusal::new(RefusalCode::Malformed, why);
-        let replaced = content::replaced(opened).map_err(|_| malformed("its parts cannot be read"))?;
+        let malformed = |why: &str| Ok(Err(Refusal::new(RefusalCode::Malformed, why)));
+        let Ok(replaced) = content::replaced(opened) else { return malformed("its parts cannot be read") };
         if replaced.first().map(|newest| newest.notice_id) != Some(named) {
-            return Err(malformed("what it takes out of force is not what its header names"));
+            return malformed("what it takes out of force is not what its header names");
         }
         let mut purges = Vec::new();
         for about in &replaced {
-            if let Some(purge) = self.purge(envelope, about, cause)? {
-                let reply = self.reply(envelope, &purge.receipt);
-                purges.push((purge, reply));
+            match self.purge(envelope, about, cause)? {
+                Ok(None) => {}
+                Ok(Some(purge)) => {
+                    let reply = self.reply(envelope, &purge.receipt);
+                    purges.push((purge, reply));
+                }
+                Err(refusal) => return Ok(Err(refusal)),
             }
         }
-        Ok(purges)
+        Ok(Ok(purges))
     }
 
     /// `None` where it was purged before.
-    fn purge(&self, by: &Envelope, about: &NoticeRef, cause: PurgeCause) -> Result<Option<Purge>, Refusal> {
+    fn purge(
+        &self,
+        by: &Envelope,
+        about: &NoticeRef,
+        cause: PurgeCause,
+    ) -> Result<Result<Option<Purge>, Refusal>, StoreError> {
         let originator = &by.header().originator;
         let id = about.notice_id;
         let store = self.office.store();
-        let unavailable = |_| Refusal::new(RefusalCode::StoreUnavailable, "the store cannot be read");
-        if store.purged(&id).map_err(unavailable)?.is_some_and(|purged| purged.originator == *originator) {
-            return Ok(None);
+        if store.purged(&id, originator)?.is_some() {
+            return Ok(Ok(None));
         }
-        let held = store.received(&id).map_err(unavailable)?;
+        let held = store.received(&id)?;
         if held.as_ref().is_some_and(|held| held.record.originator != *originator) {
             let why = format!("notice {id} is of another agency, which alone may correct or withdraw it");
-            return Err(Refusal::new(RefusalCode::NotOriginator, why));
+            return Ok(Err(Refusal::new(RefusalCode::NotOriginator, why)));
         }
         if held.as_ref().is_some_and(|held| held.record.header_digest != about.header_digest) {
             let why = format!("it names another header of notice {id} than the one that came");
-            return Err(Refusal::new(RefusalCode::Malformed, why));
+            return Ok(Err(Refusal::new(RefusalCode::Malformed, why)));
         }
-        let kept = if held.is_some() { store.envelope(&id).map_err(unavailable)? } else { None };
+        let kept = if held.is_some() { store.envelope(&id)? } else { None };
         let portions = kept.iter().flat_map(Envelope::portions).map(|portion| portion.index).collect();
         let statement = Statement::Purged { cause, portions };
         let receipt = self.office.receipt_about(statement, about, self.now);
         let (originator, at, by) = (originator.clone(), self.now, by.header().notice_id);
-        Ok(Some(Purge { notice_id: id, originator, at, cause, by, receipt }))
+        Ok(Ok(Some(Purge { notice_id: id, originator, at, cause, by, receipt })))
     }
 
     fn receipt(&self, verified: &VerifiedEnvelope, opened: &[OpenedPortion]) -> Result<Arrival, NotExamined> {

@@ -64,6 +64,19 @@ pub enum NotShown {
     Nothing,
 }
 
+/// Whether a received notice has not been corrected or withdrawn.
+///
+/// # Errors
+/// [`NotShown::Purged`].
+pub fn check_in_force(office: &Office, id: &NoticeId) -> Result<(), NotShown> {
+    let store = office.store();
+    let received = store.received(id)?.ok_or(NotShown::Unknown(*id))?;
+    match store.purged(id, &received.record.originator)? {
+        Some(purged) => Err(NotShown::Purged { id: *id, purged: Box::new(purged) }),
+        None => Ok(()),
+    }
+}
+
 fn gone(cause: PurgeCause) -> &'static str {
     match cause {
         PurgeCause::Withdrawn => "has withdrawn it",
@@ -90,9 +103,7 @@ pub fn open(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
 pub(super) fn open_to_keep(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
     let store = office.store();
     let received = store.received(id)?.ok_or(NotShown::Unknown(*id))?;
-    if let Some(purged) = store.purged(id)?.filter(|one| one.originator == received.record.originator) {
-        return Err(NotShown::Purged { id: *id, purged: Box::new(purged) });
-    }
+    check_in_force(office, id)?;
     let envelope = store.envelope(id)?.ok_or(NotShown::Unknown(*id))?;
     // The directory of the day it arrived: its originator may have left the exchange since.
     let bytes = store.directory(received.record.directory_version)?.ok_or(NotShown::NoDirectory)?;

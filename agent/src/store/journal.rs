@@ -257,13 +257,28 @@ mod tests {
         (temp, key, store)
     }
 
+    /// Opens the store again. sled lets its file go a moment after the last handle is dropped.
+    fn reopened(temp: &tempfile::TempDir, key: &StoreKey) -> Result<Store, StoreError> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            match Store::open(&temp.path().join("store"), key.clone()) {
+                Err(StoreError::Engine(error))
+                    if error.to_string().contains("acquire lock") && std::time::Instant::now() < deadline =>
+                {
+                    std::thread::yield_now();
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     #[test]
     fn g09_entries_are_kept_in_order_and_found_again() {
         let (temp, key, store) = filled();
         let head = store.verify_journal(None).unwrap();
         assert_eq!(head.entries, 3);
         drop(store);
-        let store = Store::open(&temp.path().join("store"), key).unwrap();
+        let store = reopened(&temp, &key).unwrap();
         assert_eq!(store.verify_journal(Some(&head.hash)).unwrap(), head);
         store.apply(&[entry(3)]).unwrap();
         store.verify_journal(Some(&head.hash)).unwrap();
@@ -309,7 +324,7 @@ mod tests {
         assert!(matches!(store.verify_journal(None), Err(Broken::End { found: 2, told: 3 })));
         store.db.flush().unwrap();
         drop(store);
-        let opened = Store::open(&temp.path().join("store"), key.clone());
+        let opened = reopened(&temp, &key);
         let refused = opened.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(refused.contains("access journal"), "{refused}");
         assert!(!third.is_empty());

@@ -57,7 +57,8 @@ pub(super) const HIGHEST_LISTS: u8 = b'g';
 
 /// `n<notice><chunk>` → a draft that waits for a second officer, encrypted.
 pub(super) const PENDING: u8 = b'n';
-/// `P<notice>` → [`super::records::PurgedRecord`]: it counts no more, whether it was held or not.
+/// `P<notice><agency>` → [`super::records::PurgedRecord`]: that agency's notice counts no more, whether it was held or
+/// not. What another agency says of an id changes nothing.
 pub(super) const PURGED: u8 = b'P';
 /// `f<notice>` → the notice of ours that corrects or withdraws this one of ours.
 pub(super) const FOLLOWED: u8 = b'f';
@@ -94,6 +95,10 @@ pub(super) fn of_deadline(respond_by: Timestamp, notice_id: &NoticeId) -> Vec<u8
 
 pub(super) fn of_receipt(notice_id: &NoticeId, digest: &Digest) -> Vec<u8> {
     join(RECEIPT, &[notice_id.as_bytes(), digest.as_bytes()])
+}
+
+pub(super) fn of_purged(notice_id: &NoticeId, originator: &AgencyId) -> Vec<u8> {
+    [of_notice(PURGED, notice_id), originator.as_str().as_bytes().to_vec()].concat()
 }
 
 pub(super) fn of_answer(notice_id: &NoticeId, agency: &AgencyId) -> Vec<u8> {

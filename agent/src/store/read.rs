@@ -215,12 +215,16 @@ impl Store {
         Ok(Some(Inbox { read: self.read_record(notice_id)?, record }))
     }
 
-    /// That a notice of another agency counts no more, where it was corrected or withdrawn.
+    /// That this agency's notice counts no more, where it was corrected or withdrawn.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn purged(&self, notice_id: &NoticeId) -> Result<Option<PurgedRecord>, StoreError> {
-        self.get(&keys::of_notice(keys::PURGED, notice_id))
+    pub fn purged(
+        &self,
+        notice_id: &NoticeId,
+        originator: &AgencyId,
+    ) -> Result<Option<PurgedRecord>, StoreError> {
+        self.get(&keys::of_purged(notice_id, originator))
     }
 
     /// The notice of ours that corrects or withdraws this one of ours, and stands: a follow-up that no broker took has

@@ -135,7 +135,7 @@ impl Store {
     fn purge(&self, batch: &mut Batch, purge: &Purge) -> Result<(), StoreError> {
         let Purge { notice_id, originator, at, cause, by, receipt } = purge;
         let record = PurgedRecord { originator: originator.clone(), at: *at, cause: *cause, by: *by };
-        self.record(batch, keys::of_notice(keys::PURGED, notice_id), &record)?;
+        self.record(batch, keys::of_purged(notice_id, originator), &record)?;
         receipt_record(batch, receipt);
         self.remove_chunks(batch, &keys::of_notice(keys::PORTIONS, notice_id))?;
         if self.received(notice_id)?.is_some_and(|held| held.record.originator == *originator)
@@ -154,8 +154,7 @@ impl Store {
             let Change::Purge(purge) = change else { return false };
             purge.notice_id == header.notice_id && purge.originator == header.originator
         });
-        let before = self.purged(&header.notice_id)?;
-        Ok(now || before.is_some_and(|purged| purged.originator == header.originator))
+        Ok(now || self.purged(&header.notice_id, &header.originator)?.is_some())
     }
 
     fn receive(&self, batch: &mut Batch, received: &Received, beside: &[&Change]) -> Result<(), StoreError> {
@@ -176,7 +175,7 @@ impl Store {
         let kept = if self.counts_no_more(header, beside)? { envelope.bare() } else { envelope.clone() };
         chunks(batch, &keys::of_notice(keys::DELIVERED, &header.notice_id), &kept.encode());
         receipt_record(batch, &received.receipt);
-        if let Some(answered) = &header.in_reply_to {
+        if let Some(answered) = header.in_reply_to.as_ref().filter(|_| header.kind == NoticeKind::Response) {
             batch.insert(keys::of_answer(answered, &header.originator), &[]);
         }
         let place = keys::of_directory(received.directory.version());

@@ -115,7 +115,9 @@ async fn a_directory_that_comes_before_the_certificate_answers_the_request_and_n
     case.office.exchange.content.version += 1;
     case.publish(vec![leaf]);
     case.rotated().await;
-    assert_eq!(case.broker.held.lock().unwrap().spooled.len(), 1);
+    // The same request may be handed over again on another connection; another one may not.
+    let handed: Vec<_> = case.broker.held.lock().unwrap().spooled.iter().map(|one| one.digest()).collect();
+    assert!(handed.iter().all(|digest| *digest == request.digest()), "a second request was made");
     case.node.stop().await;
 }
 

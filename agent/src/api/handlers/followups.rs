@@ -27,9 +27,9 @@ use crate::node::Desk;
 use crate::node::office::Office;
 use crate::officers::Role;
 
-/// The label of a withdrawal unless another is asked for: everybody who got the notice has to be able to read that it
+/// The label of the reason of a correction, and of a withdrawal unless another is asked for: everybody who got the notice has to be able to read that it
 /// no longer counts.
-const WITHDRAWAL_LABEL: &str = "UNCLASSIFIED";
+const FOLLOW_UP_LABEL: &str = "UNCLASSIFIED";
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -135,7 +135,8 @@ fn correction(
     };
     fields.insert("kind".to_owned(), "CORRECTION".into());
     fields.insert("supersedes".to_owned(), json!(id));
-    let part = json!({ "type": "correction", "reason": reason });
+    // Whoever got any of it has to be able to read that it no longer counts.
+    let part = json!({ "type": "correction", "reason": reason, "label": FOLLOW_UP_LABEL });
     append(fields, "parts", [part])?;
     let named: Vec<Value> = holders.iter().map(|agency| json!(agency)).collect();
     append(fields, "recipients", named)?;
@@ -169,7 +170,7 @@ fn withdrawal(
     let WithdrawRequest { reason, label } = request;
     let holders = holders(office, caller, id)?;
     let precedence = office.store().sent_record(id)?.map(|record| record.precedence);
-    let label = label.unwrap_or_else(|| WITHDRAWAL_LABEL.to_owned());
+    let label = label.unwrap_or_else(|| FOLLOW_UP_LABEL.to_owned());
     Ok(written(&json!({
         "kind": "WITHDRAWAL", "precedence": precedence, "label": label, "withdraws": id,
         "recipients": holders, "parts": [{ "type": "withdrawal", "reason": reason }],

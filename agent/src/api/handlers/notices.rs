@@ -70,7 +70,12 @@ pub(in crate::api) async fn read(
     // Persist before you speak: nobody is shown anything before it is on record who was.
     let entry = Entry::new(reading.at, &reading.officer, Deed::Open).about(id).because(reason.as_deref());
     desk.record_reading_with(reading, vec![Change::Journal(Box::new(entry))]).await?;
-    let notice = apart(&desk, move |office| facts_of(office, &id)).await?;
+    let notice = apart(&desk, move |office| {
+        // A withdrawal may have come meanwhile.
+        showing::check_in_force(office, &id)?;
+        facts_of(office, &id)
+    })
+    .await?;
     Ok(Json(OpenedNotice { notice, opened }))
 }
 
