@@ -406,7 +406,7 @@ async fn g12_an_agent_whose_directory_was_set_back_does_not_start_before_the_new
     let newest = net.suspend("tur/border").await?;
     ken.expect_directory(newest).await?;
     ken.stop().await?;
-    let newest_directory = fs::read(&directory)?;
+    let (newest_directory, newest_crls) = (fs::read(&directory)?, fs::read(&crls)?);
     fs::write(&directory, &old_directory)?;
     fs::write(&crls, old_crls)?;
     let refused = ken.start().await;
@@ -414,6 +414,7 @@ async fn g12_an_agent_whose_directory_was_set_back_does_not_start_before_the_new
     told(&problem, &[&format!("this node has held version {newest}"), "valise-agent install DIR"]);
     assert_eq!(fs::read(&directory)?, old_directory);
     fs::write(&directory, newest_directory)?;
+    fs::write(&crls, newest_crls)?;
     ken.start().await?;
     ken.expect_connected().await?;
     assert_eq!(ken.client()?.status().await?.directory.version, newest);
