@@ -116,6 +116,22 @@ async fn journal_waiting(
     Ok(())
 }
 
+/// Queues what may leave, or puts on record that it waits for a second officer.
+async fn release(
+    desk: &Desk,
+    act: &Act,
+    deed: Deed,
+    done: Result<(Signed, Vec<Change>), WaitingRelease>,
+) -> Result<Released, ApiError> {
+    match done {
+        Ok((signed, changes)) => Ok(Released::Queued(queue(desk, signed, changes).await?)),
+        Err(waiting) => {
+            journal_waiting(desk, act, deed, &waiting).await?;
+            Ok(Released::Waiting(waiting))
+        }
+    }
+}
+
 /// Asks for a further notice made from portions of one sent from here, under another label. It waits for a second
 /// officer.
 #[utoipa::path(post, path = "/v1/notices/{id}/downgrade", tag = "release", request_body = Downgrade,
@@ -169,13 +185,7 @@ async fn forward_notice(
         Ok((act, Ok((signed, changes))))
     })
     .await?;
-    Ok(Json(match done {
-        Ok((signed, changes)) => Released::Queued(queue(&desk, signed, changes).await?),
-        Err(waiting) => {
-            journal_waiting(&desk, &act, Deed::Release, &waiting).await?;
-            Released::Waiting(waiting)
-        }
-    }))
+    release(&desk, &act, Deed::Release, done).await.map(Json)
 }
 
 /// Where a notice came from and what was made of it, as this node alone knows.
@@ -276,13 +286,7 @@ async fn decide_release(
         Ok((act, Ok((signed, changes))))
     })
     .await?;
-    Ok(Json(match done {
-        Ok((signed, changes)) => Released::Queued(queue(&desk, signed, changes).await?),
-        Err(waiting) => {
-            journal_waiting(&desk, &act, Deed::Decide, &waiting).await?;
-            Released::Waiting(waiting)
-        }
-    }))
+    release(&desk, &act, Deed::Decide, done).await.map(Json)
 }
 
 /// The releases that wait for a second officer, oldest first.
