@@ -403,11 +403,7 @@ impl Core {
         self.directory_counts = now <= self.directory_until;
         if self.directory_counts {
             self.give_up_what_expired(now);
-        }
-        while let Some(deadline) = self.deadlines.first().copied().filter(|first| first.respond_by < now) {
-            self.deadlines.remove(&deadline);
-            let then = Afterwards { events: vec![Event::DeadlinePassed(deadline)], ..Afterwards::default() };
-            self.persist(vec![Change::DeadlinePassed(deadline)], then);
+            self.end_deadlines(now);
         }
         if self.outbox.is_overdue(now)
             && let Some(session) = self.link.session()
@@ -416,6 +412,14 @@ impl Core {
         }
         self.end_what_leaves_and_dial(now);
         self.submit_what_fits(now);
+    }
+
+    fn end_deadlines(&mut self, now: Timestamp) {
+        while let Some(deadline) = self.deadlines.first().copied().filter(|first| first.respond_by < now) {
+            self.deadlines.remove(&deadline);
+            let then = Afterwards { events: vec![Event::DeadlinePassed(deadline)], ..Afterwards::default() };
+            self.persist(vec![Change::DeadlinePassed(deadline)], then);
+        }
     }
 
     fn give_up_what_expired(&mut self, now: Timestamp) {
@@ -435,10 +439,10 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let after = |at: Timestamp| at.plus(Duration::from_millis(1));
         let deadline = self.deadlines.first().map(|deadline| after(deadline.respond_by));
-        let given_up = [self.outbox.next_expiry(), self.seen.next_time()];
+        let given_up = [self.outbox.next_expiry(), self.seen.next_time(), deadline];
         let given_up = given_up.map(|at| at.filter(|_| self.directory_counts));
         let [connect, leaving] = self.connection_times();
-        let times = [connect, leaving, self.outbox.next_wake(), self.outbox.overdue_at(), deadline];
+        let times = [connect, leaving, self.outbox.next_wake(), self.outbox.overdue_at()];
         times.into_iter().chain(given_up).flatten().min()
     }
 

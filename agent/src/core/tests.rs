@@ -538,3 +538,25 @@ fn g08_a_deadline_that_passes_is_told_once() {
     }
     assert_eq!(node.disk.passed, 1);
 }
+
+#[test]
+fn g12_a_clock_that_ran_ahead_of_the_directory_ends_no_deadline() {
+    let Stock { exchange, .. } = stock();
+    let envelope = exchange.envelope(ME, &[PEER], b"o", |draft| {
+        draft.respond_by = Some(draft.created_at.plus(Duration::from_secs(10)));
+    });
+    let mut node = Node::new(0);
+    let start = node.now;
+    node.core.handle_send(Box::new(Outgoing::new(envelope, None))).unwrap();
+    node.run_effects();
+    node.now = start.plus(60 * DAY);
+    node.tick();
+    node.write();
+    assert_eq!(node.disk.passed, 0, "a wrong clock ended a deadline for good");
+    node.now = start;
+    for _ in 0..20 {
+        node.tick();
+        node.write();
+    }
+    assert_eq!(node.disk.passed, 1);
+}
