@@ -183,3 +183,129 @@ async fn g11_a_correction_reaches_everyone_who_got_the_original_and_the_original
     net.stop().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_persons_are_protected_from_is_told_no_more_by_a_correction_whichever_way_it_is_sent()
+-> Outcome {
+    let net = six_agencies().await?;
+    let notice = sent(&net, &told_of()).await?;
+    let mut corrected = told_of();
+    let fields = corrected.as_object_mut().ok_or("no object")?;
+    fields.insert("label".to_owned(), json!("RESTRICTED//H2"));
+    let omission = json!({ "state": "DEU", "reason": "NON_REFOULEMENT", "text": "A claim of asylum is under examination." });
+    fields.insert("omissions".to_owned(), json!([omission]));
+    let file = net.folder().join("corrected.json");
+    std::fs::write(&file, serde_json::to_vec(&corrected)?)?;
+    let by_command = ["correct", &notice, &file.display().to_string(), "--reason", "A claim."];
+    let by_command = refused(&net, KENYA, &by_command).await?;
+    let fields = corrected.as_object_mut().ok_or("no object")?;
+    fields.insert("kind".to_owned(), json!("CORRECTION"));
+    fields.insert("supersedes".to_owned(), json!(notice));
+    let parts = fields.get_mut("parts").and_then(Value::as_array_mut).ok_or("no parts")?;
+    parts.push(json!({ "type": "correction", "reason": "A claim." }));
+    let whole = net.folder().join("whole.json");
+    std::fs::write(&whole, serde_json::to_vec(&corrected)?)?;
+    let by_file = refused(&net, KENYA, &["send", &whole.display().to_string()]).await?;
+    for said in [by_command, by_file] {
+        assert!(said.contains("withdraw that notice instead") && said.contains("article 33"), "{said}");
+    }
+    assert_eq!(net.agency("deu/bka").inbox().await?.len(), 1, "the State was told more");
+    // The same holds once its agency is suspended: it may be let in again.
+    let version = net.suspend("deu/bka").await?;
+    net.agency(KENYA).expect_directory(version).await?;
+    let said = refused(&net, KENYA, &["send", &whole.display().to_string()]).await?;
+    assert!(said.contains("withdraw that notice instead"), "{said}");
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g11_a_holder_that_takes_part_no_more_is_outstanding_and_blocks_nobody() -> Outcome {
+    let net = six_agencies().await?;
+    let notice = sent(&net, &told_of()).await?;
+    for agency in TOLD {
+        net.agency(KENYA)
+            .expect_receipt(notice.parse::<valise_proto::id::NoticeId>()?, agency, "DELIVERED")
+            .await?;
+    }
+    let version = net.suspend("tur/border").await?;
+    net.agency(KENYA).expect_directory(version).await?;
+    let withdrawal = told(&net, KENYA, &["withdraw", &notice, "--reason", "A mistake."]).await?;
+    assert_eq!(withdrawal["recipients"], json!(["deu/bka", "fra/ncb"]));
+    for agency in ["deu/bka", "fra/ncb"] {
+        net.agency(KENYA)
+            .expect_receipt(notice.parse::<valise_proto::id::NoticeId>()?, agency, "PURGED")
+            .await?;
+    }
+    let ran = net.agency(KENYA).run(&["--json", "track", &notice]).await?;
+    let seen: Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(ran.code, Some(ATTENTION), "{seen:#}");
+    let outstanding = seen["outstanding"].as_array().ok_or("no list")?;
+    assert_eq!(outstanding.iter().map(|one| &one["agency"]).collect::<Vec<_>>(), ["tur/border"], "{seen:#}");
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_about_what_came_and_is_no_less_protected_whichever_way_it_is_sent() -> Outcome {
+    let net = six_agencies().await?;
+    let notice = sent(&net, &told_of()).await?;
+    let file = |answer: &Value| -> Result<String, Box<dyn Error>> {
+        let path = net.folder().join("answer.json");
+        std::fs::write(&path, serde_json::to_vec(answer)?)?;
+        Ok(path.display().to_string())
+    };
+    let answer = |change: &dyn Fn(&mut Value)| {
+        let mut answer = json!({ "kind": "RESPONSE", "precedence": "ROUTINE", "label": "RESTRICTED", "in_reply_to": notice,
+            "parts": [{ "type": "response", "outcome": "MATCH", "about": ["p1"] }] });
+        change(&mut answer);
+        answer
+    };
+    let wrong: [(&dyn Fn(&mut Value), &str); 4] = [
+        (&|it| it["label"] = json!("UNCLASSIFIED"), "it answers a part labelled RESTRICTED"),
+        (&|it| it["parts"][0]["about"] = json!(["p9"]), "no part of the notice that is answered"),
+        (&|it| it["recipients"] = json!(["gbr/nca"]), "goes to the originator of what it answers"),
+        (&|it| it["in_reply_to"] = json!("01890000-0000-7000-8000-000000000000"), "there is no notice"),
+    ];
+    for (change, words) in wrong {
+        let said = refused(&net, "fra/ncb", &["send", &file(&answer(change))?]).await?;
+        assert!(said.contains(words), "`{words}` is not told: {said}");
+    }
+    let sent = told(&net, "fra/ncb", &["send", &file(&answer(&|_| {}))?]).await?;
+    assert_eq!(sent["recipients"], json!([KENYA]));
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_that_leaves_out_a_state_to_protect_persons_is_corrected_and_the_state_learns_nothing()
+-> Outcome {
+    let net = Network::builder()
+        .agency(KENYA)
+        .agency("fra/ncb")
+        .agency("deu/bka")
+        .agency("gbr/nca")
+        .agency("tur/border")
+        .agency("tun/ncb")
+        .start()
+        .await?;
+    let example = notices::example("four-citizenships");
+    let first = net.agency(KENYA).send(example.clone()).await?;
+    let file = net.folder().join("corrected.json");
+    std::fs::write(&file, serde_json::to_vec(&example)?)?;
+    let correct =
+        ["correct", &first.id().to_string(), &file.display().to_string(), "--reason", "A spelling."];
+    let newest = told(&net, KENYA, &correct).await?;
+    assert_eq!(newest["recipients"], json!(first.recipients()));
+    for agency in first.recipients() {
+        net.agency(agency.as_str())
+            .expect_notice(id(&newest)?.parse::<valise_proto::id::NoticeId>()?)
+            .await?;
+    }
+    // One inbox keeps its order: whatever else was for Tunisia has come.
+    let later = net.agency(KENYA).send(notices::deportation("KEN", "TUN")).await?;
+    net.agency("tun/ncb").expect_notice(&later).await?;
+    assert_eq!(net.agency("tun/ncb").inbox().await?.len(), 1);
+    net.stop().await;
+    Ok(())
+}

@@ -101,6 +101,7 @@ impl From<ComposeError> for ApiError {
                 Self::new(StatusCode::FORBIDDEN, "NOT_CLEARED_TO_ORIGINATE", error)
             }
             ComposeError::NotFollowed(error) => error.into(),
+            ComposeError::NotAnswered(error) => error.into(),
             ComposeError::Seal(_) => Self::new(unprocessable, "INVALID_NOTICE", error),
             ComposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", error),
         }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use valise_proto::directory::{AgencyEntry, Directory};
-use valise_proto::envelope::{PlainPortion, PortionIndex};
+use valise_proto::envelope::{NoticeKind, PlainPortion, PortionIndex};
 use valise_proto::id::{AgencyId, Timestamp};
 use valise_proto::label::{Denial, may_access};
 use zeroize::Zeroizing;
 
 use super::content::{Content, Mistake};
 use super::derived::Derived;
-use super::{ComposeError, Draft, followup};
+use super::followup::Chain;
+use super::{ComposeError, Draft};
 use crate::node::office::Office;
+use crate::node::showing;
 
 /// One recipient and the decision about each portion.
 #[derive(Clone, Debug)]
@@ -41,28 +43,45 @@ pub struct Addressed {
 type Named = Vec<(AgencyId, Vec<String>)>;
 
 pub(super) fn address(draft: Draft, office: &Office, now: Timestamp) -> Result<Addressed, ComposeError> {
-    let followed = draft.content.supersedes().or(draft.content.withdraws());
-    let Some(followed) = followed else {
-        return addressed(draft, office, now, |content, directory| {
-            content.addressees(office.agency(), directory)
-        });
-    };
-    let chain = followup::chain(office, &followed)?;
     let Draft { content, json } = draft;
-    let content = content.with_replaces(chain.replaces.clone());
-    let content = content.map_err(|mistake| ComposeError::Mistakes(vec![mistake]))?;
+    let (content, previous) = match content.kind() {
+        NoticeKind::Correction | NoticeKind::Withdrawal => followed(content, office)?,
+        NoticeKind::Response => answering(content, office)?,
+        NoticeKind::Travel
+        | NoticeKind::Arrival
+        | NoticeKind::Deportation
+        | NoticeKind::Receipt
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => (content, Vec::new()),
+    };
     addressed(Draft { content, json }, office, now, |content, directory| {
-        let mut named = content.addressees(office.agency(), directory)?;
-        for holder in chain.reachable(directory) {
-            let reason = "was sent what this takes out of force".to_owned();
-            match named.iter_mut().find(|(agency, _)| agency == holder) {
-                Some((_, reasons)) => reasons.push(reason),
-                None => named.push((holder.clone(), vec![reason])),
-            }
-        }
-        named.sort();
-        Ok(named)
+        content.addressees(office.agency(), directory, &previous)
     })
+}
+
+/// What a correction or withdrawal takes out of force is filled in; it goes to everybody who was sent any of it.
+fn followed(content: Content, office: &Office) -> Result<(Content, Vec<AgencyId>), ComposeError> {
+    let Some(newest) = content.supersedes().or(content.withdraws()) else { return Ok((content, Vec::new())) };
+    let Chain { replaces, holders } = Chain::of(office.store(), &newest)?;
+    let content = content.with_replaces(replaces);
+    let content = content.map_err(|mistake| ComposeError::Mistakes(vec![mistake]))?;
+    Ok((content, holders.into_iter().collect()))
+}
+
+/// An answer is to a notice that was received here and counts, no less protected than what it is about, and for the
+/// originator of that notice alone.
+fn answering(content: Content, office: &Office) -> Result<(Content, Vec<AgencyId>), ComposeError> {
+    let Some(answered) = content.in_reply_to() else { return Ok((content, Vec::new())) };
+    let (verified, opened) = showing::open(office, &answered)?;
+    let originator = verified.header().originator.clone();
+    let mut mistakes = content.check_answer(&opened);
+    for (index, agency) in content.recipients().iter().enumerate().filter(|(_, it)| **it != originator) {
+        let rule = format!(
+            "an answer goes to the originator of what it answers, {originator}, alone; leave this out"
+        );
+        mistakes.push(Mistake::new(&format!("recipients[{index}]"), agency, &rule));
+    }
+    if mistakes.is_empty() { Ok((content, vec![originator])) } else { Err(ComposeError::Mistakes(mistakes)) }
 }
 
 /// Settles the access of whoever `who` says is addressed.

@@ -4,7 +4,7 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, OpenedPortion, PlainPortion, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::PolicyId;
-use valise_proto::notice::{Addressee, Notice, NoticeRef, Omission, Portion, Rule, replaces};
+use valise_proto::notice::{Addressee, Notice, NoticeRef, Omission, Portion, Reason, Rule, replaces};
 pub use valise_proto::notice::{Mistake, schema};
 use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::WireError;
@@ -107,13 +107,24 @@ impl Content {
         self.notice.omissions().iter().map(omission).collect()
     }
 
-    /// Who is to be told by paragraph 3 and by the author, each with the reasons.
+    /// What is wrong with a RESPONSE to a notice that opens here as `answered`.
+    pub(super) fn check_answer(&self, answered: &[OpenedPortion]) -> Vec<Mistake> {
+        let answered: Vec<Portion> = answered.iter().filter_map(|portion| opened(portion).ok()).collect();
+        self.notice.check_answer(&answered)
+    }
+
+    /// Who is to be told by paragraph 3, by the author, and because of the notice that is followed up, each with the
+    /// reasons. `previous` are those whom that notice concerns, whether they can be reached or not: a State that is to
+    /// be protected is looked for among all of them. Who was told before and takes no part any more is left out.
     pub(super) fn addressees(
         &self,
         me: &AgencyId,
         directory: &Directory,
+        previous: &[AgencyId],
     ) -> Result<Vec<(AgencyId, Vec<String>)>, Vec<Mistake>> {
-        let addressees = self.notice.addressees(me, directory)?;
+        let mut addressees = self.notice.addressees_after(me, directory, previous)?;
+        let active = |to: &Addressee| directory.agency(&to.agency).is_some_and(|it| it.status.is_active());
+        addressees.retain(|to| to.reasons != [Reason::Previous] || active(to));
         let in_words = |to: Addressee| (to.agency, to.reasons.iter().map(ToString::to_string).collect());
         Ok(addressees.into_iter().map(in_words).collect())
     }
@@ -192,7 +203,7 @@ mod tests {
     fn the_example_goes_to_whom_paragraph_3_names() {
         let exchange = exchange();
         let content = read(EXAMPLE, &policy(), exchange.start).unwrap();
-        let addressees = content.addressees(&agency("ken/ncb"), &exchange.directory()).unwrap();
+        let addressees = content.addressees(&agency("ken/ncb"), &exchange.directory(), &[]).unwrap();
         let told: Vec<_> = addressees.iter().map(|(agency, _)| agency.as_str()).collect();
         assert_eq!(told, ["fra/ncb", "tur/border", "xpo/general-secretariat"]);
         assert_eq!(addressees[0].1, ["destination of the movement", "citizenship of p1"]);

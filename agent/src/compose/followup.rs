@@ -8,12 +8,10 @@
 use std::collections::BTreeSet;
 
 use thiserror::Error;
-use valise_proto::directory::Directory;
 use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{AgencyId, NoticeId};
 use valise_proto::notice::{NoticeRef, REPLACES_MAX};
 
-use crate::node::office::Office;
 use crate::store::{Store, StoreError};
 
 /// Why a notice cannot be corrected or withdrawn. Nothing was changed.
@@ -96,13 +94,6 @@ impl Chain {
         }
         Ok(chain)
     }
-
-    /// Those holders that can be reached: the others take no part any more, and stay outstanding.
-    pub fn reachable<'a>(&'a self, directory: &'a Directory) -> impl Iterator<Item = &'a AgencyId> {
-        let active =
-            |agency: &&AgencyId| directory.agency(agency).is_some_and(|entry| entry.status.is_active());
-        self.holders.iter().filter(active)
-    }
 }
 
 /// Whether a notice of this kind says something about persons that can be corrected or withdrawn.
@@ -115,12 +106,4 @@ fn has_content(kind: NoticeKind) -> bool {
         | NoticeKind::ReleaseRequest
         | NoticeKind::ReleaseDecision => false,
     }
-}
-
-/// The chain of a notice of this agency, for whoever is about to follow it up.
-///
-/// # Errors
-/// [`NotFollowed`].
-pub fn chain(office: &Office, id: &NoticeId) -> Result<Chain, NotFollowed> {
-    Chain::of(office.store(), id)
 }

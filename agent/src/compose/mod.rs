@@ -25,6 +25,7 @@ pub use content::Mistake;
 use crate::clock::{new_notice_id, randomness};
 use crate::core::{Draft as DraftBytes, Outgoing};
 use crate::node::office::{Office, Stale};
+use crate::node::showing::NotShown;
 
 /// Why a notice was not composed. Nothing was stored or sent.
 #[derive(Debug, Error)]
@@ -65,6 +66,9 @@ pub enum ComposeError {
     /// What it corrects or withdraws.
     #[error("{0}")]
     NotFollowed(#[from] followup::NotFollowed),
+    /// What it answers.
+    #[error("{0}")]
+    NotAnswered(#[from] NotShown),
     /// It cannot be sealed.
     #[error("the notice cannot be sealed: {0}")]
     Seal(#[from] SealError),

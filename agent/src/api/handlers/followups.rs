@@ -4,8 +4,6 @@
 //! way; a correction or withdrawal is of this agency's own notice, of the newest of its chain, and is addressed to
 //! everybody who got any notice of the chain.
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use valise_proto::envelope::Envelope;
-use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::id::NoticeId;
 use valise_proto::label::Label;
 use zeroize::Zeroizing;
 
@@ -22,14 +20,14 @@ use super::{Answer, apart, body_of, compose, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{CorrectRequest, ErrorBody, Queued, RespondRequest, WithdrawRequest};
-use crate::compose::followup::{self, NotFollowed};
+use crate::compose::followup::{Chain, NotFollowed};
 use crate::node::Desk;
 use crate::node::office::Office;
 use crate::officers::Role;
 
-/// The label of the reason of a correction, and of a withdrawal unless another is asked for: everybody who got the notice has to be able to read that it
-/// no longer counts.
-const FOLLOW_UP_LABEL: &str = "UNCLASSIFIED";
+/// The label of the reason of a correction, and of a withdrawal unless another is asked for: everybody who got the notice
+/// has to be able to read that it no longer counts. It is not shared onward, as what it is about may not be.
+const FOLLOW_UP_LABEL: &str = "UNCLASSIFIED//H2";
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -109,7 +107,7 @@ fn response(office: &Office, id: &NoticeId, request: RespondRequest) -> Result<Z
     part.extend(text.map(|text| ("text".to_owned(), text.into())));
     Ok(written(&json!({
         "kind": "RESPONSE", "precedence": header.precedence, "label": label,
-        "in_reply_to": id, "recipients": [header.originator], "parts": [part],
+        "in_reply_to": id, "parts": [part],
     })))
 }
 
@@ -129,7 +127,7 @@ fn correction(
     request: CorrectRequest,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let CorrectRequest { reason, mut notice } = request;
-    let holders = holders(office, caller, id)?;
+    check_may_follow(office, caller, id)?;
     let Some(fields) = notice.as_object_mut() else {
         return Err(ApiError::bad_request("notice: write the corrected notice whole, as a JSON object"));
     };
@@ -137,28 +135,12 @@ fn correction(
     fields.insert("supersedes".to_owned(), json!(id));
     // Whoever got any of it has to be able to read that it no longer counts.
     let part = json!({ "type": "correction", "reason": reason, "label": FOLLOW_UP_LABEL });
-    append(fields, "parts", [part])?;
-    let named: Vec<Value> = holders.iter().map(|agency| json!(agency)).collect();
-    append(fields, "recipients", named)?;
-    Ok(written(&notice))
-}
-
-/// Adds to a list, which is made where it is not there; what is in it already is not added again.
-fn append(
-    fields: &mut serde_json::Map<String, Value>,
-    name: &str,
-    more: impl IntoIterator<Item = Value>,
-) -> Result<(), ApiError> {
-    let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-    let Some(list) = list.as_array_mut() else {
-        return Err(ApiError::bad_request(format_args!("notice.{name}: write a list")));
+    let parts = fields.entry("parts").or_insert_with(|| Value::Array(Vec::new()));
+    let Some(parts) = parts.as_array_mut() else {
+        return Err(ApiError::bad_request("notice.parts: write a list"));
     };
-    for value in more {
-        if !list.contains(&value) {
-            list.push(value);
-        }
-    }
-    Ok(())
+    parts.push(part);
+    Ok(written(&notice))
 }
 
 fn withdrawal(
@@ -168,19 +150,20 @@ fn withdrawal(
     request: WithdrawRequest,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     let WithdrawRequest { reason, label } = request;
-    let holders = holders(office, caller, id)?;
+    check_may_follow(office, caller, id)?;
     let precedence = office.store().sent_record(id)?.map(|record| record.precedence);
     let label = label.unwrap_or_else(|| FOLLOW_UP_LABEL.to_owned());
     Ok(written(&json!({
         "kind": "WITHDRAWAL", "precedence": precedence, "label": label, "withdraws": id,
-        "recipients": holders, "parts": [{ "type": "withdrawal", "reason": reason }],
+        "parts": [{ "type": "withdrawal", "reason": reason }],
     })))
 }
 
-/// Those who were sent a notice of ours, or one that it took the place of, and still take part.
-fn holders(office: &Office, caller: &Caller, id: &NoticeId) -> Result<BTreeSet<AgencyId>, ApiError> {
-    match followup::chain(office, id) {
-        Ok(chain) => Ok(chain.reachable(&office.directory()).cloned().collect()),
+/// That a notice is ours and the newest of its chain is looked at again when the follow-up is addressed; here an attempt
+/// on another's is put on record.
+fn check_may_follow(office: &Office, caller: &Caller, id: &NoticeId) -> Result<(), ApiError> {
+    match Chain::of(office.store(), id) {
+        Ok(_) => Ok(()),
         Err(error @ NotFollowed::OfAnother(_)) => Err(caller.refused("NOT_ORIGINATOR", error)),
         Err(error) => Err(error.into()),
     }

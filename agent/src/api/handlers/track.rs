@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{NoticeId, Timestamp};
 
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
@@ -89,19 +90,27 @@ fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
         None if store.received(id)?.is_some() => return Err(ApiError::was_received(id)),
         None => return Err(ApiError::unknown_notice(id)),
     };
-    Ok(way(views::notice_status(&sent), office.now()))
+    let followed = store.followed_by(id)?.map(|by| by.record.kind);
+    Ok(way(views::notice_status(&sent), followed, office.now()))
 }
 
-fn way(status: NoticeStatus, at: Timestamp) -> TrackFacts {
+/// `followed` says what took the notice out of force, if something did: then whoever has not proved that it purged it is
+/// outstanding, also who takes no part any more and could not be told.
+fn way(status: NoticeStatus, followed: Option<NoticeKind>, at: Timestamp) -> TrackFacts {
     let over = status.deadline_passed || status.respond_by.is_some_and(|respond_by| respond_by <= at);
     let is_late = |recipient: &&RecipientStatus| over && !recipient.answered && recipient.state != "PURGED";
     let late = status.recipients.iter().filter(is_late).map(|recipient| recipient.agency.clone()).collect();
     let outstanding = status.recipients.iter().filter_map(|recipient| {
-        let reason = outstanding(&status, recipient)?;
+        let reason = outstanding(&status, recipient).or_else(|| unproved(followed?, recipient))?;
         Some(OutstandingFacts { agency: recipient.agency.clone(), reason })
     });
     let outstanding = outstanding.collect();
     TrackFacts { status, late, outstanding, at }
+}
+
+fn unproved(followed: NoticeKind, recipient: &RecipientStatus) -> Option<String> {
+    (recipient.state != "PURGED")
+        .then(|| format!("a {followed} took it out of force; no proof came that it was purged"))
 }
 
 /// Why a recipient is not known to have the notice, where it is not.
