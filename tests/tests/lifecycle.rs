@@ -8,6 +8,8 @@ use valise_proto::label::Classification;
 use valise_tests::{AgencySpec, Network, notices};
 
 type Outcome = Result<(), Box<dyn Error>>;
+/// What is changed in the JSON of a notice.
+type Change<'a> = &'a dyn Fn(&mut Value);
 
 const KENYA: &str = "ken/ncb";
 /// Whom the notice of [`told_of`] is for.
@@ -255,13 +257,13 @@ async fn an_answer_is_about_what_came_and_is_no_less_protected_whichever_way_it_
         std::fs::write(&path, serde_json::to_vec(answer)?)?;
         Ok(path.display().to_string())
     };
-    let answer = |change: &dyn Fn(&mut Value)| {
+    let answer = |change: Change<'_>| {
         let mut answer = json!({ "kind": "RESPONSE", "precedence": "ROUTINE", "label": "RESTRICTED", "in_reply_to": notice,
             "parts": [{ "type": "response", "outcome": "MATCH", "about": ["p1"] }] });
         change(&mut answer);
         answer
     };
-    let wrong: [(&dyn Fn(&mut Value), &str); 4] = [
+    let wrong: [(Change<'_>, &str); 4] = [
         (&|it| it["label"] = json!("UNCLASSIFIED"), "it answers a part labelled RESTRICTED"),
         (&|it| it["parts"][0]["about"] = json!(["p9"]), "no part of the notice that is answered"),
         (&|it| it["recipients"] = json!(["gbr/nca"]), "goes to the originator of what it answers"),
