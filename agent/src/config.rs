@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
+use valise_proto::envelope::Precedence;
 use valise_proto::id::BrokerName;
 use valise_proto::label::Classification;
 
@@ -33,6 +34,8 @@ pub const SEALING_KEY_GRACE_DAYS_MAX: u64 = 2 * LIFETIME_DAYS_MAX;
 pub const PENDING_DAYS_DEFAULT: u64 = 7;
 /// Upper bound of `pending_days`.
 pub const PENDING_DAYS_MAX: u64 = 90;
+/// Upper bound of each of `respond_within_hours`: no notice waits longer at a broker.
+pub const RESPOND_WITHIN_HOURS_MAX: u64 = 24 * LIFETIME_DAYS_MAX;
 /// Default of `outbox_max`.
 pub const OUTBOX_DEFAULT: usize = 100_000;
 /// Upper bound of `outbox_max`.
@@ -85,6 +88,8 @@ pub struct Config {
     pub four_eyes_label: Option<Classification>,
     /// How long a draft waits for a second officer.
     pub pending_wait: Duration,
+    /// How soon an answer is asked for, by precedence, unless the author says otherwise.
+    pub respond_within: BTreeMap<Precedence, Duration>,
 }
 
 /// What a file may say. Unknown keys are mistakes.
@@ -101,6 +106,7 @@ struct File {
     api: Option<toml::Value>,
     four_eyes_label: Option<toml::Value>,
     pending_days: Option<toml::Value>,
+    respond_within_hours: Option<toml::Value>,
     #[serde(flatten)]
     unknown: BTreeMap<String, toml::Value>,
 }
@@ -121,6 +127,7 @@ impl Config {
             api_listen: None,
             four_eyes_label: None,
             pending_wait: days(PENDING_DAYS_DEFAULT),
+            respond_within: Precedence::ALL.map(|one| (one, one.respond_within())).into(),
         }
     }
 
@@ -167,7 +174,7 @@ impl Config {
         let mut mistakes = Vec::new();
         for key in file.unknown.keys() {
             mistakes.push(format!(
-                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes, sealing_key_grace_days, api, four_eyes_label or pending_days"
+                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes, sealing_key_grace_days, api, four_eyes_label, pending_days or respond_within_hours"
             ));
         }
         let relative_to = path.parent().unwrap_or(Path::new("."));
@@ -213,8 +220,32 @@ impl Config {
                 number("sealing_key_grace_days", &value, (0, SEALING_KEY_GRACE_DAYS_MAX), &mut mistakes);
             config.sealing_key_grace = found.map_or(config.sealing_key_grace, days);
         }
+        if let Some(value) = file.respond_within_hours {
+            config.read_respond_within(&value, &mut mistakes);
+        }
         config.read_officers((file.api, file.four_eyes_label, file.pending_days), &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    /// How soon answers are asked for; a precedence that is not named keeps its default.
+    fn read_respond_within(&mut self, value: &toml::Value, mistakes: &mut Vec<String>) {
+        let Some(table) = value.as_table() else {
+            mistakes.push(
+                "`respond_within_hours` must be a table: [respond_within_hours] then FLASH = 8".to_owned(),
+            );
+            return;
+        };
+        for (name, hours) in table {
+            let key = format!("respond_within_hours.{name}");
+            match name.parse::<Precedence>() {
+                Ok(precedence) => {
+                    if let Some(hours) = number(&key, hours, (1, RESPOND_WITHIN_HOURS_MAX), mistakes) {
+                        self.respond_within.insert(precedence, minutes(hours.saturating_mul(60)));
+                    }
+                }
+                Err(error) => mistakes.push(format!("`{key}`: {error}")),
+            }
+        }
     }
 
     /// What concerns officers: TCP, and what needs two of them.
@@ -328,7 +359,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_come_at_once() {
-        let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\nfreshness_grace_minutes = -1\nsealing_key_grace_days = 1000\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
+        let text = "data = 3\nsocket = \"\"\nlog = \"a=b=c\"\nlifetime_days = 400\noutbox_max = 0\nrespond_within_hours = { SOON = 1, FLASH = 0 }\nfreshness_grace_minutes = -1\nsealing_key_grace_days = 1000\ncolour = 1\n[brokers]\nB1 = [\"x\"]\nb2 = [\"host\"]\n";
         let mistakes = parse(text).unwrap_err();
         for key in [
             "colour",
@@ -337,6 +368,8 @@ mod tests {
             "log",
             "lifetime_days",
             "outbox_max",
+            "SOON",
+            "respond_within_hours.FLASH",
             "freshness_grace_minutes",
             "sealing_key_grace_days",
             "B1",
@@ -387,12 +420,14 @@ mod tests {
 
     #[test]
     fn every_setting_is_read() {
-        let config = parse("data='/d'\nsocket='s'\nlog='debug'\nlifetime_days=2\noutbox_max=9\nfreshness_grace_minutes=3\nsealing_key_grace_days=4\n[brokers]\nb1=['h:1','[::1]:2']\n").unwrap();
+        let config = parse("data='/d'\nsocket='s'\nlog='debug'\nlifetime_days=2\noutbox_max=9\nfreshness_grace_minutes=3\nsealing_key_grace_days=4\n[brokers]\nb1=['h:1','[::1]:2']\n[respond_within_hours]\nFLASH=2\n").unwrap();
         assert_eq!(config.socket, Path::new("/d/s"));
         assert_eq!(config.lifetime, Duration::from_secs(172_800));
         assert_eq!(config.outbox_max, 9);
         assert_eq!(config.freshness_grace, Duration::from_secs(180));
         assert_eq!(config.sealing_key_grace, Duration::from_secs(345_600));
+        let hours = |precedence| config.respond_within[&precedence].as_secs() / 3600;
+        assert_eq!([Precedence::Flash, Precedence::Routine].map(hours), [2, 168]);
         assert_eq!(config.brokers.values().next().unwrap(), &["h:1", "[::1]:2"]);
     }
 }

@@ -184,7 +184,7 @@ async fn approve_draft(
         let now = office.now();
         let json = Zeroizing::new(pending.json().as_bytes().to_vec());
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
-        let preview = Preview::of(&addressed, now);
+        let preview = Preview::of(&addressed, office.config(), now);
         let signed = addressed.seal_as(id, office, now)?.sign(office)?;
         let drafter = Caller { officer: pending.drafter.clone(), ..caller };
         let mut changes = entries::of_sending(&drafter, now, signed.envelope().header(), &preview.omissions);

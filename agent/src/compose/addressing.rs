@@ -9,9 +9,11 @@ use valise_proto::label::{Denial, may_access};
 use zeroize::Zeroizing;
 
 use super::content::{Content, Mistake};
+use super::deadline::{Basis, RespondBy};
 use super::derived::Derived;
 use super::followup::Chain;
 use super::{ComposeError, Draft};
+use crate::config::Config;
 use crate::node::office::Office;
 use crate::node::showing;
 
@@ -160,11 +162,38 @@ impl Addressed {
         &self.addressees
     }
 
-    /// Why it cannot be sealed: recipients that are unknown, suspended, without a key, or cleared for nothing.
+    /// When the broker deletes it: nobody is to keep it beyond its `review_by`, so neither is the broker.
     #[must_use]
-    pub fn mistakes(&self, now: Timestamp) -> Vec<Mistake> {
+    pub fn expires_at(&self, config: &Config, now: Timestamp) -> Timestamp {
+        let derived = self.derived.as_ref().map(|derived| derived.expires_at);
+        let wanted = derived.or(self.content.expires_at()).unwrap_or_else(|| now.plus(config.lifetime));
+        self.content.review_by().map_or(wanted, |review_by| wanted.min(review_by))
+    }
+
+    /// Until when an answer is asked for, and what says so.
+    #[must_use]
+    pub fn respond_by(&self, config: &Config, now: Timestamp) -> Option<RespondBy> {
+        self.basis(config, now).respond_by(now)
+    }
+
+    fn basis<'a>(&self, config: &'a Config, now: Timestamp) -> Basis<'a> {
+        Basis {
+            kind: self.content.kind(),
+            precedence: self.content.precedence(),
+            written: self.content.respond_by(),
+            arrival: self.content.arrival(),
+            expires_at: self.expires_at(config, now),
+            within: &config.respond_within,
+        }
+    }
+
+    /// Why it cannot be sealed: recipients that are unknown, suspended, without a key, or cleared for nothing; an answer
+    /// that is asked for too late.
+    #[must_use]
+    pub fn mistakes(&self, config: &Config, now: Timestamp) -> Vec<Mistake> {
         let mut mistakes: Vec<_> =
             self.addressees.iter().filter_map(|addressee| self.mistake_of(addressee, now)).collect();
+        mistakes.extend(self.basis(config, now).mistake(now));
         if self.addressees.is_empty() {
             mistakes.push(Mistake::new(
                 "recipients",

@@ -66,6 +66,16 @@ impl Content {
         self.notice.respond_by()
     }
 
+    /// When somebody arrives, as far as that is known and still to come.
+    pub(super) fn arrival(&self) -> Option<Timestamp> {
+        self.notice.arrival()
+    }
+
+    /// After this what it says is not kept; `None` where it says nothing about persons.
+    pub(super) fn review_by(&self) -> Option<Timestamp> {
+        self.notice.terms().map(|terms| terms.review_by)
+    }
+
     pub(super) fn in_reply_to(&self) -> Option<NoticeId> {
         self.notice.in_reply_to()
     }

@@ -6,6 +6,7 @@
 
 mod addressing;
 pub mod content;
+pub mod deadline;
 pub(crate) mod derived;
 pub mod followup;
 pub mod preview;
@@ -142,22 +143,20 @@ impl Addressed {
         office: &Office,
         now: Timestamp,
     ) -> Result<Sealed, ComposeError> {
-        let mistakes = self.mistakes(now);
+        let mistakes = self.mistakes(office.config(), now);
         if !mistakes.is_empty() {
             return Err(ComposeError::Mistakes(mistakes));
         }
         let directory: &Arc<Directory> = &self.directory;
-        let derived = self.derived.as_ref().map(|derived| derived.expires_at);
-        let expires_at =
-            derived.or(self.content.expires_at()).unwrap_or_else(|| now.plus(office.config().lifetime));
+        let config = office.config();
         let draft = HeaderDraft {
             notice_id,
             kind: self.content.kind(),
             originator: office.agency().clone(),
             precedence: self.content.precedence(),
             created_at: now,
-            expires_at,
-            respond_by: self.content.respond_by(),
+            expires_at: self.expires_at(config, now),
+            respond_by: self.respond_by(config, now).map(|time| time.at),
             directory_version: directory.version(),
             in_reply_to: self.content.in_reply_to(),
             supersedes: self.content.supersedes(),

@@ -5,7 +5,9 @@ use utoipa::ToSchema;
 use valise_proto::envelope::PortionIndex;
 use valise_proto::id::AgencyId;
 
+use super::deadline::RespondBy;
 use super::{Addressed, Addressee};
+use crate::config::Config;
 
 /// What every recipient sees, whatever it may open.
 pub const HEADER_WARNING: &str = "Every recipient sees the header: the list of recipients, and the labels of the portions withheld from it. Where even that must stay hidden, send a separate notice.";
@@ -23,6 +25,8 @@ pub struct Preview {
     pub portions: Vec<PreviewPortion>,
     /// The recipients, in order.
     pub recipients: Vec<PreviewRecipient>,
+    /// Until when an answer is asked for, and what says so; nothing where none is asked for.
+    pub respond_by: Option<RespondBy>,
     /// States left out, with the author's reason. They are not sent.
     pub omissions: Vec<PreviewOmission>,
     /// Why the notice cannot be sent as it is; empty where it can.
@@ -78,7 +82,7 @@ pub struct PreviewOmission {
 impl Preview {
     /// The table of an addressed notice.
     #[must_use]
-    pub fn of(addressed: &Addressed, now: valise_proto::id::Timestamp) -> Self {
+    pub fn of(addressed: &Addressed, config: &Config, now: valise_proto::id::Timestamp) -> Self {
         let content = &addressed.content;
         let portions = addressed.portions.iter().enumerate();
         let label = valise_proto::label::Label::join(addressed.portions.iter().map(|portion| &portion.label));
@@ -94,8 +98,9 @@ impl Preview {
                 })
                 .collect(),
             recipients: addressed.addressees.iter().map(recipient).collect(),
+            respond_by: addressed.respond_by(config, now),
             omissions: content.omissions(),
-            mistakes: addressed.mistakes(now),
+            mistakes: addressed.mistakes(config, now),
             warning: HEADER_WARNING.to_owned(),
         }
     }

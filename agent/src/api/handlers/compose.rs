@@ -40,7 +40,8 @@ pub(in crate::api) async fn preview(
     let json = body_of(body)?;
     let preview = apart(&desk, move |office| {
         let now = office.now();
-        Ok(Preview::of(&Draft::read(json, office, now)?.address(office, now)?, now))
+        let addressed = Draft::read(json, office, now)?.address(office, now)?;
+        Ok(Preview::of(&addressed, office.config(), now))
     });
     Ok(Json(preview.await?))
 }
@@ -63,7 +64,7 @@ pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>)
         let now = office.now();
         let draft = Zeroizing::new(json.to_vec());
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
-        let preview = Preview::of(&addressed, now);
+        let preview = Preview::of(&addressed, office.config(), now);
         let signed = addressed.seal(office, now)?.sign(office)?;
         let header = signed.envelope().header();
         release::check_by_hand(office, header)?;

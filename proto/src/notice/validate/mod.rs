@@ -136,6 +136,14 @@ impl Check<'_> {
                 &format!("brokers keep a notice for at most 366 days: until {latest}"),
             );
         }
+        if let (Some(expires_at), Some(review_by)) = (expires_at.value(), review_by.value())
+            && expires_at > review_by
+        {
+            let rule = format!(
+                "it is after review_by, {review_by}, beyond which nobody keeps it; write an earlier time"
+            );
+            self.note("expires_at", expires_at, &rule);
+        }
         if let (Some(respond_by), Some(expires_at)) = (respond_by.value(), expires_at.value())
             && respond_by > expires_at
         {

@@ -60,6 +60,7 @@ fn times_lie_ahead_and_within_bounds() {
         &[
             ("review_by", "it has passed"),
             ("expires_at", "at most 366 days"),
+            ("expires_at", "after review_by"),
             ("respond_by", "after expires_at"),
         ],
     );
