@@ -29,7 +29,7 @@ pub use effect::{
     Arrival, Change, Deadline, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Purge,
     Queued, REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
-pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts};
+pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts, Submission};
 
 use backoff::Jitter;
 use link::{Leaving, Link};

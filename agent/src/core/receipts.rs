@@ -5,11 +5,14 @@
 //! other way to make one of these types.
 
 use thiserror::Error;
+use valise_proto::crypto::sha256;
 use valise_proto::directory::Directory;
+use valise_proto::envelope::Envelope;
 use valise_proto::id::{AgencyId, Digest, NoticeId, SpiffeId, Timestamp};
 use valise_proto::receipt::{ReceiptError, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::Signed;
+use valise_proto::wire::limits::Limits;
 
 /// What was sent, as far as receipts about it are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,18 @@ pub enum NotCounted {
         /// When it was stated.
         at: Timestamp,
         /// When the notice expires.
+        expires_at: Timestamp,
+    },
+    /// ACCEPTED at a time at which no broker could accept it.
+    #[error(
+        "it says that the notice was accepted at {at}; it was written at {created_at} and counts until {expires_at}"
+    )]
+    Untimely {
+        /// When it was stated.
+        at: Timestamp,
+        /// When the notice was written.
+        created_at: Timestamp,
+        /// When it expires.
         expires_at: Timestamp,
     },
     /// REFUSED or REJECTED without a reason.
@@ -123,6 +138,48 @@ fn check_subject(signed: &SignedReceipt, sent: &SentFacts) -> Result<(), NotCoun
     }
 }
 
+/// An envelope that was submitted, as far as its broker's answer is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    notice_id: NoticeId,
+    header_digest: Digest,
+    frame_digest: Digest,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Submission {
+    /// That of `envelope`, which was encoded as `frame`.
+    #[must_use]
+    pub fn of(envelope: &Envelope, frame: &[u8]) -> Self {
+        let header = envelope.header();
+        Self {
+            notice_id: header.notice_id,
+            header_digest: envelope.header_digest(),
+            frame_digest: sha256(&[frame]),
+            created_at: header.created_at,
+            expires_at: header.expires_at,
+        }
+    }
+
+    /// Which notice.
+    #[must_use]
+    pub fn notice_id(&self) -> NoticeId {
+        self.notice_id
+    }
+
+    /// A broker takes nothing that was written more than five minutes ahead of its clock, nor anything that has expired
+    /// (PROTOCOL.md, section 8). So an acceptance dated otherwise was dated back, or ahead.
+    fn check_time(&self, at: Timestamp) -> Result<(), NotCounted> {
+        let Self { created_at, expires_at, .. } = *self;
+        let clocks_differ = Limits::DEFAULT.clock_ahead_max;
+        if at.plus(clocks_differ) < created_at || at > expires_at.plus(clocks_differ) {
+            return Err(NotCounted::Untimely { at, created_at, expires_at });
+        }
+        Ok(())
+    }
+}
+
 /// A broker's verified answer to a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAnswer {
@@ -131,16 +188,15 @@ pub struct BrokerAnswer {
 }
 
 impl BrokerAnswer {
-    /// Checks that `broker` signed this answer, and that it is about the envelope that was submitted: by its header,
-    /// or, where the broker could not read one, by the digest of the whole frame.
+    /// Checks that `broker` signed this answer, that it is about the envelope that was submitted (by its header, or, where
+    /// the broker could not read one, by the digest of the whole frame), and that an acceptance bears a possible time.
     ///
     /// # Errors
     /// [`NotCounted`].
     pub fn new(
         signed: Signed,
         broker: &SpiffeId,
-        notice_id: NoticeId,
-        (header_digest, frame_digest): (Digest, Digest),
+        submission: &Submission,
         directory: &Directory,
     ) -> Result<Self, NotCounted> {
         let signed = SignedReceipt::from_signed(signed).map_err(ReceiptError::Malformed)?;
@@ -149,10 +205,14 @@ impl BrokerAnswer {
         if receipt.issuer != *broker {
             return Err(NotCounted::Stranger(receipt.issuer.clone()));
         }
-        let about_header = receipt.notice_id == Some(notice_id) && receipt.header_digest == header_digest;
-        let about_frame = receipt.notice_id.is_none() && receipt.header_digest == frame_digest;
+        let about_header = receipt.notice_id == Some(submission.notice_id)
+            && receipt.header_digest == submission.header_digest;
+        let about_frame = receipt.notice_id.is_none() && receipt.header_digest == submission.frame_digest;
         let refusal = match receipt.kind {
-            ReceiptKind::Accepted if about_header => None,
+            ReceiptKind::Accepted if about_header => {
+                submission.check_time(receipt.at)?;
+                None
+            }
             ReceiptKind::Refused if about_header || about_frame => {
                 Some(receipt.refusal.clone().ok_or(NotCounted::NoReason)?)
             }

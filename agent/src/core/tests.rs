@@ -59,9 +59,8 @@ fn stock() -> &'static Stock {
 fn answer_to(envelope: &Envelope, refusal: Option<Refusal>) -> BrokerAnswer {
     let Stock { exchange, directory, .. } = stock();
     let signed = exchange.answer(envelope, refusal).signed().clone();
-    let header = envelope.header();
-    let digests = (envelope.header_digest(), valise_proto::crypto::sha256(&[&envelope.encode()]));
-    BrokerAnswer::new(signed, &exchange.broker(), header.notice_id, digests, directory).unwrap()
+    let submission = Submission::of(envelope, &envelope.encode());
+    BrokerAnswer::new(signed, &exchange.broker(), &submission, directory).unwrap()
 }
 
 /// What survives a crash.

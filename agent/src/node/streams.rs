@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use valise_proto::crypto::sha256;
 use valise_proto::envelope::{Envelope, Precedence};
-use valise_proto::id::{Digest, NoticeId, SpiffeId};
+use valise_proto::id::{NoticeId, SpiffeId};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::{ACK_CURSORS_MAX, DELIVERY_OVERHEAD_BYTES, Limits, SUBMITTED_BYTES_MAX};
 use valise_proto::wire::session::{Ack, Cursor, Delivery, Item, StreamOpen, Submitted};
@@ -15,7 +14,7 @@ use valise_transport::{Connection, FrameReceiver, FrameSender};
 
 use super::engine::Input;
 use super::link::{Call, Lane, LinkError};
-use crate::core::{Arrival, BrokerAnswer, Place};
+use crate::core::{Arrival, BrokerAnswer, Place, Submission};
 use crate::incoming::{self, NotExamined, Verdict};
 
 /// Most envelopes handed to the transport at once.
@@ -54,12 +53,6 @@ fn priority(precedence: Precedence) -> i32 {
 /// What was submitted and not answered, by its number on the stream.
 type Unanswered = Arc<Mutex<HashMap<u64, Submission>>>;
 
-struct Submission {
-    notice_id: NoticeId,
-    header_digest: Digest,
-    frame_digest: Digest,
-}
-
 async fn open_submit(
     call: &Call,
     connection: &Connection,
@@ -95,8 +88,7 @@ async fn submit(
                 call.tell(Input::Unsendable { session, notice_id, refusal }).await?;
                 continue;
             }
-            let header_digest = Envelope::decode(bytes.clone(), &Limits::DEFAULT)?.header_digest();
-            let submission = Submission { notice_id, header_digest, frame_digest: sha256(&[&bytes]) };
+            let submission = Submission::of(&Envelope::decode(bytes.clone(), &Limits::DEFAULT)?, &bytes);
             unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(ordinal, submission);
             ordinal = ordinal.saturating_add(1);
             frames.push(bytes);
@@ -124,11 +116,9 @@ async fn take_answers(
         let Submitted { ordinal, receipt } = Submitted::decode(frame)?;
         let submission = unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(&ordinal);
         let submission = submission.ok_or(LinkError::Protocol("it answered what was not submitted"))?;
-        let Submission { notice_id, header_digest, frame_digest } = submission;
+        let notice_id = submission.notice_id();
         let directory = call.office.directory();
-        let answer =
-            BrokerAnswer::new(receipt, &broker, notice_id, (header_digest, frame_digest), &directory);
-        let input = match answer {
+        let input = match BrokerAnswer::new(receipt, &broker, &submission, &directory) {
             Ok(answer) => Input::Answered { session: call.session, notice_id, answer: Box::new(answer) },
             Err(error) => {
                 tracing::warn!(notice = %notice_id, %error, "the broker's answer does not count");

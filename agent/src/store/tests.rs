@@ -224,14 +224,13 @@ fn an_accepted_notice_leaves_the_outbox_and_keeps_its_receipt() {
     store.apply([&change]).unwrap();
     let envelope = &outgoing.envelope;
     let signed = case.exchange.answer(envelope, None);
-    let digests = (envelope.header_digest(), envelope.header_digest());
+    let submission = crate::core::Submission::of(envelope, &envelope.encode());
     let id = envelope.header().notice_id;
     let directory = case.exchange.directory();
     let answer = crate::core::BrokerAnswer::new(
         signed.signed().clone(),
         &case.exchange.broker(),
-        id,
-        digests,
+        &submission,
         &directory,
     );
     let outcome = Box::new(Outcome::Answered(Box::new(answer.unwrap())));

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use valise_agent::core::{BrokerAnswer, Ending, Place, SessionId};
-use valise_proto::crypto::sha256;
+use valise_agent::core::{BrokerAnswer, Ending, Place, SessionId, Submission};
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};
-use valise_proto::id::{Digest, NoticeId};
+use valise_proto::id::NoticeId;
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::{ACK_CURSORS_MAX, Limits};
 use valise_proto::wire::session::{
@@ -48,13 +47,6 @@ enum State {
     /// A question was asked before the streams are opened.
     Asking,
     Open,
-}
-
-#[derive(Debug)]
-struct Submission {
-    notice_id: NoticeId,
-    header_digest: Digest,
-    frame_digest: Digest,
 }
 
 /// Deliveries of one stream, which are examined one after the other.
@@ -310,11 +302,7 @@ impl Agent {
             Violation::new("G4", format!("{notice_id} was submitted and is not on stable storage"))
         })?;
         let envelope = Envelope::decode(bytes.clone(), &Limits::DEFAULT).map_err(Violation::surprise)?;
-        let submission = Submission {
-            notice_id,
-            header_digest: envelope.header_digest(),
-            frame_digest: sha256(&[&bytes]),
-        };
+        let submission = Submission::of(&envelope, &bytes);
         let ordinal = link.submitted.entry(precedence).or_default();
         link.unanswered.insert((precedence, *ordinal), submission);
         *ordinal += 1;
@@ -339,9 +327,8 @@ impl Agent {
         let Some(submission) = link.unanswered.remove(&(precedence, ordinal)) else {
             return Err(Violation::new("G5", "the broker answered what was not submitted"));
         };
-        let Submission { notice_id, header_digest, frame_digest } = submission;
-        let digests = (header_digest, frame_digest);
-        match BrokerAnswer::new(receipt, &broker_identity()?, notice_id, digests, &process.directory) {
+        let notice_id = submission.notice_id();
+        match BrokerAnswer::new(receipt, &broker_identity()?, &submission, &process.directory) {
             Ok(answer) => process.core.handle_answer(session, notice_id, answer, now),
             Err(_) => process.core.handle_misbehaviour(session, "an answer that does not count"),
         }

@@ -1,5 +1,6 @@
 //! Brokers that hold notices back, receipts that are not theirs to give, and clocks that jump.
 
+use valise_proto::envelope::HeaderDraft;
 use valise_proto::receipt::SignedReceipt;
 
 use super::super::outbox::Outbox;
@@ -132,6 +133,33 @@ fn g04_a_clock_ahead_of_the_directory_costs_no_notice() {
         node.write();
     }
     assert_eq!((node.disk.lapsed, node.disk.seen.len()), (2, 0), "the notice, and the receipt for the other");
+}
+
+#[test]
+fn g06_an_acceptance_that_was_dated_back_or_ahead_does_not_count() {
+    let Stock { exchange, directory, .. } = stock();
+    let start = exchange.start;
+    let later = |draft: &mut HeaderDraft| {
+        (draft.created_at, draft.expires_at) = (start.plus(60 * MINUTE), start.plus(120 * MINUTE));
+    };
+    let envelope = exchange.envelope(ME, &[PEER], b"o", later);
+    let answered = |minutes: u32, refusal: Option<Refusal>| {
+        let mut receipt = exchange.answer(&envelope, refusal).receipt().clone();
+        receipt.at = start.plus(minutes * MINUTE);
+        let signed = receipt.sign(&exchange.broker_key).signed().clone();
+        let submission = Submission::of(&envelope, &envelope.encode());
+        BrokerAnswer::new(signed, &exchange.broker(), &submission, directory).map(drop)
+    };
+    for minutes in [55, 60, 119, 125] {
+        assert_eq!(answered(minutes, None), Ok(()), "accepted after {minutes} minutes");
+    }
+    for minutes in [0, 54, 126, 600] {
+        let refused = answered(minutes, None);
+        assert!(matches!(refused, Err(NotCounted::Untimely { .. })), "after {minutes} minutes: {refused:?}");
+    }
+    // A refusal may be about exactly this.
+    let skewed = Refusal::new(RefusalCode::ClockSkew, "written ahead of the broker's clock");
+    assert_eq!(answered(0, Some(skewed)), Ok(()));
 }
 
 #[test]
