@@ -18,8 +18,12 @@
 //! # }
 //! ```
 //!
+//! A [`hostile`] broker can take the place of the network's own, with its keys, and do wrong; a [`raw`] client is an
+//! agency without scruples.
+//!
 //! Every `expect_…` waits for its condition until [`DEADLINE`] and then fails with a sentence that says what it saw last.
 
+pub mod hostile;
 pub mod network;
 pub mod notices;
 pub mod raw;

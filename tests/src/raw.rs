@@ -401,16 +401,28 @@ pub fn signed_anew(envelope: &Envelope, header: &[u8], key: &SigningKey) -> Byte
 }
 
 /// A protobuf field that holds bytes; its number is below 16.
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn field(number: u8, value: &[u8]) -> Bytes {
     let mut out = vec![number << 3 | 2];
-    let mut left = value.len();
+    varint(u64::try_from(value.len()).unwrap_or(u64::MAX), &mut out);
+    out.extend_from_slice(value);
+    out.into()
+}
+
+/// A protobuf field that holds a number; its own is below 16.
+#[must_use]
+pub fn number_field(number: u8, value: u64) -> Bytes {
+    let mut out = vec![number << 3];
+    varint(value, &mut out);
+    out.into()
+}
+
+fn varint(mut left: u64, out: &mut Vec<u8>) {
     while left > 127 {
         out.push(left.to_le_bytes()[0] | 128);
         left >>= 7;
     }
     out.push(left.to_le_bytes()[0]);
-    out.extend_from_slice(value);
-    out
 }
 
 async fn frame_of(receiver: &mut FrameReceiver) -> Result<Bytes, RawError> {

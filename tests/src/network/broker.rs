@@ -125,7 +125,8 @@ impl BrokerControl {
         .await?
     }
 
-    fn point_relays(&self, addr: SocketAddr) {
+    /// Leads every agency to another address.
+    pub(crate) fn point_relays(&self, addr: SocketAddr) {
         let relays = self.relays.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for member in relays.iter().filter_map(std::sync::Weak::upgrade) {
             let relay: &Relay = &member.relay;

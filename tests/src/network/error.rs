@@ -63,7 +63,7 @@ impl NetworkError {
         Self::Authority(error.to_string())
     }
 
-    pub(super) fn start(node: impl std::fmt::Display) -> impl Fn(String) -> Self {
+    pub(crate) fn start(node: impl std::fmt::Display) -> impl Fn(String) -> Self {
         let node = node.to_string();
         move |problem| Self::Start { node: node.clone(), problem }
     }
