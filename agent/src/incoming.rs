@@ -16,10 +16,12 @@ use valise_proto::notice::NoticeRef;
 use valise_proto::receipt::{PurgeCause, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::Item;
+use zeroize::Zeroizing;
 
 use crate::compose::content;
-use crate::core::{Arrival, CountedReceipt, Outgoing, Purge, Reason, Received, Seen, SetAside};
+use crate::core::{Arrival, CountedReceipt, Draft, Outgoing, Purge, Reason, Received, Seen, SetAside};
 use crate::node::office::{Office, Stale, Statement};
+use crate::node::showing::{self, NotShown};
 use crate::store::{Kept, StoreError};
 
 /// What an examination led to.
@@ -193,8 +195,31 @@ impl Examination<'_> {
         let receipt = self.office.receipt(Statement::Delivered { portions }, envelope, self.now);
         let reply = self.reply(envelope, &receipt);
         let (directory, at) = (self.directory.clone(), self.now);
-        let received = Box::new(Received { envelope: verified, directory, at, receipt });
+        let review_by = content::review_by(opened);
+        let differences = self.differences(envelope, opened)?.map(Draft);
+        let received =
+            Box::new(Received { envelope: verified, directory, at, receipt, review_by, differences });
         Ok(Arrival::Notice { received, reply, purges })
+    }
+
+    /// What a CORRECTION changes of the newest notice of its chain that is held here, told by the new values alone: the
+    /// old ones are deleted. Nothing where none is held, or what is held does not open.
+    fn differences(
+        &self,
+        envelope: &Envelope,
+        opened: &[OpenedPortion],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        if envelope.header().supersedes.is_none() {
+            return Ok(None);
+        }
+        for replaced in content::replaced(opened).unwrap_or_default() {
+            match showing::open_to_keep(self.office, &replaced.notice_id) {
+                Ok((_, old)) => return Ok(content::differences(&old, opened)),
+                Err(NotShown::Store(error)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// What a CORRECTION or WITHDRAWAL takes out of force here, each with the PURGED receipt on its way; nothing of other
@@ -255,7 +280,7 @@ impl Examination<'_> {
         let portions = kept.iter().flat_map(Envelope::portions).map(|portion| portion.index).collect();
         let statement = Statement::Purged { cause, portions };
         let receipt = self.office.receipt_about(statement, about, self.now);
-        let (originator, at, by) = (originator.clone(), self.now, by.header().notice_id);
+        let (originator, at, by) = (originator.clone(), self.now, Some(by.header().notice_id));
         Ok(Ok(Some(Purge { notice_id: id, originator, at, cause, by, receipt })))
     }
 

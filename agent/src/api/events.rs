@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
 use super::caller::Caller;
 use super::error::ApiError;
 use super::handlers::Asked;
 use super::types::ErrorBody;
-use crate::core::Event;
+use crate::core::{Alarm, Event, Side, Stage, Step};
 use crate::node::Desk;
 use crate::node::events::{Events, Happened, Happening};
 use crate::officers::Role;
@@ -54,7 +54,8 @@ pub struct EventFacts {
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
-    /// What: queued, accepted, refused, lapsed, received, receipt, read, set_aside, deadline_passed,
+    /// What: queued, accepted, refused, lapsed, received, receipt, read, actioned, declined, set_aside, purged,
+    /// deadline_near and deadline_passed (answers to a notice of ours), answer_due and answer_late (to one received),
     /// rests_on_ended, connected, disconnected, missed.
     pub event: String,
     /// About which notice, where it is about one.
@@ -198,6 +199,7 @@ fn facts(run: u64, happened: &Happened) -> EventFacts {
             let detail = format!("what it was made from is out of force by {by}");
             ("rests_on_ended", Some(*notice_id), Some(detail))
         }
+        Happening::Alarm { alarm, owing } => of_alarm(alarm, owing),
         Happening::Connected { broker } => ("connected", None, Some(broker.clone())),
         Happening::Disconnected { reason } => ("disconnected", None, Some(reason.clone())),
     };
@@ -208,6 +210,18 @@ fn facts(run: u64, happened: &Happened) -> EventFacts {
         notice_id,
         detail,
     }
+}
+
+fn of_alarm(alarm: &Alarm, owing: &[AgencyId]) -> (&'static str, Option<NoticeId>, Option<String>) {
+    let event = match (alarm.side, alarm.stage) {
+        (Side::Originator, Stage::Near) => "deadline_near",
+        (Side::Originator, Stage::Over) => "deadline_passed",
+        (Side::Recipient, Stage::Near) => "answer_due",
+        (Side::Recipient, Stage::Over) => "answer_late",
+    };
+    let owing = owing.iter().map(AgencyId::as_str).collect::<Vec<_>>().join(", ");
+    let detail = format!("an answer was asked for until {}; {owing} owes one", alarm.respond_by);
+    (event, Some(alarm.notice_id), Some(detail))
 }
 
 fn of_core(event: &Event) -> (&'static str, Option<NoticeId>, Option<String>) {
@@ -222,12 +236,20 @@ fn of_core(event: &Event) -> (&'static str, Option<NoticeId>, Option<String>) {
         Event::Receipt(id) => ("receipt", Some(*id), None),
         Event::SetAside(reason) => ("set_aside", None, Some(reason.to_string())),
         Event::Purged { notice_id, by } => {
-            ("purged", Some(*notice_id), Some(format!("notice {by} took it out of force")))
+            let why = by.as_ref().map(|by| format!("notice {by} took it out of force"));
+            ("purged", Some(*notice_id), Some(why.unwrap_or_else(|| "its review_by has passed".to_owned())))
         }
-        Event::Read(id) => ("read", Some(*id), None),
+        Event::Step(key) => (of_step(key.step), Some(key.notice_id), None),
         Event::Recorded(_) => ("recorded", None, None),
-        Event::DeadlinePassed(deadline) => {
-            ("deadline_passed", Some(deadline.notice_id), Some(deadline.respond_by.to_string()))
-        }
+        // Whom it concerns is told by `Happening::Alarm`.
+        Event::Alarm(alarm) => ("alarm", Some(alarm.notice_id), None),
+    }
+}
+
+fn of_step(step: Step) -> &'static str {
+    match step {
+        Step::Read => "read",
+        Step::Actioned => "actioned",
+        Step::Declined => "declined",
     }
 }

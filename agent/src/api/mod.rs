@@ -152,6 +152,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(handlers::notices::routes())
         .merge(handlers::inbox::routes())
         .merge(handlers::followups::routes())
+        .merge(handlers::steps::routes())
         .merge(handlers::track::routes())
         .merge(handlers::sent::routes())
         .merge(handlers::node::routes())

@@ -96,7 +96,7 @@ fn recipient_status(sent: &Sent, agency: &AgencyId) -> RecipientStatus {
     let mut steps: Vec<&Receipt> =
         sent.receipts.iter().map(SignedReceipt::receipt).filter(concerns).collect();
     steps.sort_by_key(|receipt| (receipt.at, receipt.kind));
-    let weightiest = steps.iter().filter(|step| weight(step.kind) > 0).max_by_key(|step| weight(step.kind));
+    let weightiest = steps.iter().filter(|step| weight(step) > 0).max_by_key(|step| weight(step));
     let portions: BTreeSet<_> = steps.iter().flat_map(|step| indexes(step)).collect();
     RecipientStatus {
         agency: agency.clone(),
@@ -110,8 +110,10 @@ fn recipient_status(sent: &Sent, agency: &AgencyId) -> RecipientStatus {
 /// What counts for more of what is said of a recipient. A recipient that was shown the notice also had it delivered,
 /// whatever its clock says; and who has said that it has the notice has it, though a broker says that it never fetched
 /// it, or another copy of it was rejected.
-fn weight(kind: ReceiptKind) -> u8 {
-    match kind {
+fn weight(step: &Receipt) -> u8 {
+    match step.kind {
+        // What an officer who was shown it decided; of two decisions the later counts.
+        ReceiptKind::Rejected if step.officer.is_some() => 5,
         ReceiptKind::Accepted | ReceiptKind::Refused => 0,
         ReceiptKind::Expired => 1,
         ReceiptKind::Rejected => 2,

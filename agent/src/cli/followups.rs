@@ -8,13 +8,38 @@ use valise_proto::id::NoticeId;
 use super::client::ask;
 use super::{Common, EXIT_ATTENTION, Ended, Outcome, remote, render};
 use crate::api::client::Until;
-use crate::api::types::{CorrectRequest, Queued, RespondRequest, TrackFacts, WithdrawRequest};
+use crate::api::types::{
+    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts,
+    WithdrawRequest,
+};
 
 /// What is done about a notice after it was sent.
 #[derive(Debug, Subcommand)]
 pub(super) enum FollowUp {
     /// Answer a received notice
     Respond(RespondArgs),
+    /// State that a received notice was acted upon; its originator is told by whom
+    Act {
+        /// The notice, which the officer has read
+        id: NoticeId,
+        /// The officer who acted, while the node has no officers' accounts
+        #[arg(long, value_name = "NAME")]
+        officer: Option<String>,
+        /// Why, for the access journal; needed once the node has officers' accounts
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// State that a received notice cannot be used here; its originator is told by whose decision, and why
+    Decline {
+        /// The notice, which the officer has read
+        id: NoticeId,
+        /// Why; the originator reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The officer who decided it, while the node has no officers' accounts
+        #[arg(long, value_name = "NAME")]
+        officer: Option<String>,
+    },
     /// Send a corrected notice in the place of one that was sent from here
     Correct {
         /// The notice that is corrected
@@ -95,6 +120,14 @@ pub(super) fn run(common: &Common, command: FollowUp) -> Outcome {
             let queued = ask(common, |node| async move { node.respond(&id, &request).await })?;
             queued_so(common, &queued)
         }
+        FollowUp::Act { id, officer, reason } => {
+            let request = ActRequest { officer, reason };
+            stated(common, &ask(common, |node| async move { node.act(&id, &request).await })?)
+        }
+        FollowUp::Decline { id, reason, officer } => {
+            let request = DeclineRequest { officer, reason };
+            stated(common, &ask(common, |node| async move { node.decline(&id, &request).await })?)
+        }
         FollowUp::Correct { id, file, reason } => correct(common, &id, &file, reason),
         FollowUp::Withdraw { id, reason, label } => {
             let request = WithdrawRequest { reason, label };
@@ -107,6 +140,10 @@ pub(super) fn run(common: &Common, command: FollowUp) -> Outcome {
 
 fn queued_so(common: &Common, queued: &Queued) -> Outcome {
     if common.json { render::json(queued) } else { tell!("{}", render::queued(queued)) }
+}
+
+fn stated(common: &Common, notice: &NoticeFacts) -> Outcome {
+    if common.json { render::json(notice) } else { tell!("{}", render::notice(notice)) }
 }
 
 fn correct(common: &Common, id: &NoticeId, file: &Path, reason: String) -> Outcome {

@@ -11,8 +11,8 @@ use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
-    DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued, ReceiptFacts,
-    TrackFacts,
+    Direction, DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued,
+    ReceiptFacts, TrackFacts,
 };
 use crate::compose::Mistake;
 use crate::compose::preview::Preview;
@@ -279,6 +279,10 @@ pub(super) fn opened(opened: &OpenedNotice) -> String {
         facts.text(format!("Portion {}: {}", portion.index, portion.label));
         facts.text(content::lines(&portion.content));
     }
+    if let Some(changes) = &opened.changes {
+        facts.text("What is other than in what it corrects:");
+        facts.text(content::changes(changes));
+    }
     for portion in opened.notice.portions.iter().filter(|portion| !portion.held) {
         facts.text(format!("Portion {} was withheld from you: {}", portion.index, portion.label));
     }
@@ -325,6 +329,21 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
             ]);
         }
         facts.text("").text(table);
+    }
+    for late in &status.late {
+        let by = or_dash(late.respond_by.as_ref());
+        facts.text(match late.direction {
+            Direction::Sent => {
+                format!(
+                    "Late with answers to {}, asked for until {by}: {}",
+                    late.notice_id,
+                    joined(&late.owing)
+                )
+            }
+            Direction::Received => {
+                format!("An answer to {} was asked for until {by}: valise-agent respond", late.notice_id)
+            }
+        });
     }
     for aside in &status.set_aside {
         facts.text(format!("Set aside at {}: {}", aside.at, aside.reason));

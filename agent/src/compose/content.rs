@@ -4,7 +4,9 @@ use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, OpenedPortion, PlainPortion, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::PolicyId;
-use valise_proto::notice::{Addressee, Notice, NoticeRef, Omission, Portion, Reason, Rule, replaces};
+use valise_proto::notice::{
+    Addressee, Notice, NoticeRef, Omission, Portion, Reason, Rule, difference, replaces,
+};
 pub use valise_proto::notice::{Mistake, schema};
 use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::WireError;
@@ -175,6 +177,20 @@ pub fn replaced(portions: &[OpenedPortion]) -> Result<Vec<NoticeRef>, Unreadable
         }
     }
     Ok(Vec::new())
+}
+
+/// Until when what opened portions say may be kept; `None` where they say nothing about persons.
+#[must_use]
+pub fn review_by(portions: &[OpenedPortion]) -> Option<Timestamp> {
+    let terms = |portion| opened(portion).ok()?.terms().map(|terms| terms.review_by);
+    portions.iter().filter_map(terms).min()
+}
+
+/// What is other in `new` than in `old`, as JSON, in the words of the new alone; `None` where either cannot be read.
+#[must_use]
+pub fn differences(old: &[OpenedPortion], new: &[OpenedPortion]) -> Option<Zeroizing<Vec<u8>>> {
+    let all = |portions: &[OpenedPortion]| portions.iter().map(opened).collect::<Result<Vec<_>, _>>().ok();
+    serde_json::to_vec(&difference(&all(old)?, &all(new)?)).ok().map(Zeroizing::new)
 }
 
 /// The encoded parts of a RECEIPT, to be sealed as its one portion.

@@ -122,6 +122,7 @@ pub struct Sealed {
     sealed: valise_proto::envelope::Sealed,
     json: Zeroizing<Vec<u8>>,
     origin: Option<DraftBytes>,
+    review_by: Option<Timestamp>,
 }
 
 impl Addressed {
@@ -171,7 +172,8 @@ impl Addressed {
         // `mistakes` has named every recipient without a key.
         let recipients: Vec<_> = self.addressees.iter().filter_map(recipient).collect();
         let sealed = seal(draft, &self.portions, &recipients, &mut randomness())?;
-        Ok(Sealed { sealed, json: self.json, origin: self.derived.map(|derived| derived.origin) })
+        let review_by = self.content.review_by();
+        Ok(Sealed { sealed, json: self.json, origin: self.derived.map(|derived| derived.origin), review_by })
     }
 }
 
@@ -183,7 +185,8 @@ impl Sealed {
     pub fn sign(self, office: &Office) -> Result<Signed, ComposeError> {
         let max = office.limits().envelope_bytes_max;
         let envelope = self.sealed.sign(office.vault().signing_key());
-        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json))).with_origin(self.origin);
+        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)));
+        let outgoing = outgoing.with_origin(self.origin).with_review_by(self.review_by);
         let len = outgoing.encoded.len();
         if len > max { Err(ComposeError::TooLarge { len, max }) } else { Ok(Signed(outgoing)) }
     }

@@ -9,7 +9,9 @@ use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 use zeroize::Zeroizing;
 
+use super::due::{Alarm, Review, Side, Stage};
 use super::receipts::{BrokerAnswer, CountedReceipt};
+use super::steps::{OfficerStep, StepKey};
 use crate::journal::Entry;
 use crate::officers::register::Register;
 use crate::pending::Pending;
@@ -63,6 +65,8 @@ pub struct Outgoing {
     pub draft: Option<Draft>,
     /// What it was made from, for the store to encrypt, where it was made from another notice.
     pub origin: Option<Draft>,
+    /// When nobody may keep what it says any longer; none where it says nothing about persons.
+    pub review_by: Option<Timestamp>,
 }
 
 /// What the author wrote. Its `Debug` shows nothing of it.
@@ -97,6 +101,10 @@ pub struct Received {
     pub at: Timestamp,
     /// The DELIVERED receipt.
     pub receipt: SignedReceipt,
+    /// When what it says is to be deleted; none where it says nothing about persons.
+    pub review_by: Option<Timestamp>,
+    /// Of a CORRECTION: what it changes, for the store to encrypt, where what it corrects was held.
+    pub differences: Option<Draft>,
 }
 
 /// Longest [`Reason`], in bytes.
@@ -175,21 +183,6 @@ pub enum Arrival {
     Again(Seen),
 }
 
-/// An officer is shown a notice.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// Which.
-    pub notice_id: NoticeId,
-    /// Who.
-    pub officer: String,
-    /// When.
-    pub at: Timestamp,
-    /// The READ receipt.
-    pub receipt: SignedReceipt,
-    /// The envelope that carries it.
-    pub reply: Option<Box<Outgoing>>,
-}
-
 /// A change of the store. All changes of one [`Effect::Persist`] are applied together or not at all.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -217,19 +210,26 @@ pub enum Change {
     Remember(Seen),
     /// Envelopes that nobody delivers any more.
     Forget(Vec<Seen>),
-    /// An officer was shown a notice.
-    Read {
+    /// An officer was shown a notice, acted upon it, or declined it.
+    Step(Box<OfficerStep>),
+    /// An alarm was told.
+    Rang {
+        /// Under which entry it lay.
+        entry: Alarm,
+        /// As what it was told.
+        told: Stage,
+        /// What is told next.
+        next: Option<Alarm>,
+    },
+    /// A deletion by the clock is done.
+    Reviewed(Review),
+    /// What a notice of ours says is deleted: the author's JSON, what it was made from, and the sealed portions.
+    Erase {
         /// Which.
         notice_id: NoticeId,
-        /// Who.
-        officer: String,
         /// When.
         at: Timestamp,
-        /// The READ receipt.
-        receipt: Box<SignedReceipt>,
     },
-    /// The time for answers is over.
-    DeadlinePassed(Deadline),
     /// An entry of the access journal, in the same batch as the deed it tells of.
     Journal(Box<Entry>),
     /// The officers' accounts, all of them.
@@ -254,8 +254,8 @@ pub struct Purge {
     pub at: Timestamp,
     /// Why.
     pub cause: PurgeCause,
-    /// The notice that says so.
-    pub by: NoticeId,
+    /// The notice that says so; none where its time was over.
+    pub by: Option<NoticeId>,
     /// The PURGED receipt.
     pub receipt: SignedReceipt,
 }
@@ -276,13 +276,15 @@ pub enum Outcome {
     },
 }
 
-/// Until when answers to a notice of ours are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline {
-    /// Until when.
-    pub respond_by: Timestamp,
-    /// To which notice.
-    pub notice_id: NoticeId,
+impl Outcome {
+    /// Whether a broker took it.
+    #[must_use]
+    pub fn is_acceptance(&self) -> bool {
+        match self {
+            Self::Answered(answer) => answer.refusal().is_none(),
+            Self::Lapsed(_) | Self::Unsendable { .. } => false,
+        }
+    }
 }
 
 /// How a connection ended, as far as it tells when to try again.
@@ -337,6 +339,8 @@ pub enum Effect {
         /// Why.
         reason: &'static str,
     },
+    /// Prepare the deletion of what nobody may keep any longer, then report with [`super::Core::handle_reviewed`].
+    Review(Review),
     /// Tell whoever waits.
     Notify(Event),
 }
@@ -365,19 +369,19 @@ pub enum Event {
     Receipt(NoticeId),
     /// Something was set aside.
     SetAside(Reason),
-    /// A notice that another agency corrected or withdrew counts no more.
+    /// What was held of a notice is deleted.
     Purged {
         /// Which.
         notice_id: NoticeId,
-        /// The notice that says so.
-        by: NoticeId,
+        /// The notice that says so; none where its time was over.
+        by: Option<NoticeId>,
     },
-    /// That an officer was shown a notice is on stable storage.
-    Read(NoticeId),
+    /// That an officer was shown a notice, acted upon it or declined it is on stable storage.
+    Step(StepKey),
     /// What was handed to [`super::Core::handle_record`] with this number is on stable storage.
     Recorded(u64),
-    /// The time for answers to a notice of ours is over.
-    DeadlinePassed(Deadline),
+    /// The time for answers is running out, or over.
+    Alarm(Alarm),
 }
 
 impl Outgoing {
@@ -385,13 +389,19 @@ impl Outgoing {
     #[must_use]
     pub fn new(envelope: valise_proto::envelope::Envelope, draft: Option<Draft>) -> Self {
         let encoded = envelope.encode();
-        Self { envelope, encoded, draft, origin: None }
+        Self { envelope, encoded, draft, origin: None, review_by: None }
     }
 
     /// The same with what it was made from.
     #[must_use]
     pub fn with_origin(self, origin: Option<Draft>) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same with the time until which what it says is kept.
+    #[must_use]
+    pub fn with_review_by(self, review_by: Option<Timestamp>) -> Self {
+        Self { review_by, ..self }
     }
 
     /// What the core remembers of it.
@@ -407,11 +417,17 @@ impl Outgoing {
         }
     }
 
-    /// Until when answers are asked for.
+    /// The first reminder of answers to it.
     #[must_use]
-    pub fn deadline(&self) -> Option<Deadline> {
-        let header = self.envelope.header();
-        header.respond_by.map(|respond_by| Deadline { respond_by, notice_id: header.notice_id })
+    pub fn alarm(&self) -> Option<Alarm> {
+        Alarm::first(self.envelope.header(), Side::Originator)
+    }
+
+    /// When what it says is to be deleted here.
+    #[must_use]
+    pub fn review(&self) -> Option<Review> {
+        let notice_id = self.envelope.header().notice_id;
+        self.review_by.map(|review_by| Review { review_by, notice_id, side: Side::Originator })
     }
 }
 
@@ -420,6 +436,19 @@ impl Received {
     #[must_use]
     pub fn seen(&self) -> Seen {
         Seen::of(self.envelope.envelope())
+    }
+
+    /// The first reminder to answer it.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Alarm> {
+        Alarm::first(self.envelope.header(), Side::Recipient)
+    }
+
+    /// When what it says is to be deleted here.
+    #[must_use]
+    pub fn review(&self) -> Option<Review> {
+        let notice_id = self.envelope.header().notice_id;
+        self.review_by.map(|review_by| Review { review_by, notice_id, side: Side::Recipient })
     }
 }
 

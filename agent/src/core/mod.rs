@@ -7,12 +7,15 @@
 //! and because what is in memory can be rebuilt from the store at any such point ([`Memory`]).
 
 mod backoff;
+mod calendar;
 mod connecting;
+mod due;
 mod effect;
 mod link;
 mod outbox;
 mod receipts;
 mod seen;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -25,16 +28,20 @@ use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 
+pub use due::{Alarm, Review, Reviewed, Side, Stage};
 pub use effect::{
-    Arrival, Change, Deadline, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Purge,
-    Queued, REASON_BYTES_MAX, Reading, Reason, Received, Seen, SessionId, SetAside, Ticket,
+    Arrival, Change, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Purge, Queued,
+    REASON_BYTES_MAX, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts, Submission};
+pub use steps::{OfficerStep, Step, StepKey};
 
 use backoff::Jitter;
+use calendar::Calendar;
 use link::{Leaving, Link};
 use outbox::Outbox;
 use seen::{Familiar, SeenNotices};
+use steps::Underway;
 
 /// How long after its expiry a notice may still be on its way to us, for clocks that differ.
 pub const EXPIRY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,8 +57,10 @@ pub struct Memory {
     pub outbox: Vec<Queued>,
     /// Envelopes taken in.
     pub seen: Vec<Seen>,
-    /// Times until which answers are asked for.
-    pub deadlines: Vec<Deadline>,
+    /// When somebody is to be reminded of answers.
+    pub alarms: Vec<Alarm>,
+    /// When what a notice says is to be deleted.
+    pub reviews: Vec<Review>,
 }
 
 /// Why an envelope was not taken into the outbox. Nothing was changed.
@@ -77,7 +86,9 @@ struct Afterwards {
     queue: Vec<Queued>,
     events: Vec<Event>,
     settled: Option<NoticeId>,
-    read: Option<NoticeId>,
+    step: Option<StepKey>,
+    /// What is to be deleted by the clock, once it is there.
+    review: Option<Review>,
 }
 
 /// The state machine of one agency's node.
@@ -87,8 +98,9 @@ pub struct Core {
     outbox_max: usize,
     next_seq: u64,
     seen: SeenNotices,
-    reading: BTreeMap<NoticeId, Ticket>,
-    deadlines: BTreeSet<Deadline>,
+    steps: Underway,
+    alarms: BTreeSet<Alarm>,
+    calendar: Calendar,
     /// Until when the directory counts. A clock beyond that may be wrong, so nothing is given up by it for ever.
     directory_until: Timestamp,
     /// Whether the clock was within that when it was last told.
@@ -115,8 +127,9 @@ impl Core {
             outbox_max,
             next_seq: last.map_or(0, |last| last.saturating_add(1)),
             seen: SeenNotices::new(memory.seen),
-            reading: BTreeMap::new(),
-            deadlines: memory.deadlines.into_iter().collect(),
+            steps: Underway::new(),
+            alarms: memory.alarms.into_iter().collect(),
+            calendar: Calendar::new(memory.reviews),
             directory_until: Timestamp::from_millis(0),
             directory_counts: false,
             link: Link::new(),
@@ -176,8 +189,9 @@ impl Core {
             return Err(NotQueued::Full { max: self.outbox_max });
         }
         let notice_id = outgoing.envelope.header().notice_id;
-        self.deadlines.extend(outgoing.deadline());
-        let mut then = Afterwards { events: vec![Event::Queued(notice_id)], ..Afterwards::default() };
+        self.alarms.extend(outgoing.alarm());
+        let review = outgoing.review();
+        let mut then = Afterwards { events: vec![Event::Queued(notice_id)], review, ..Afterwards::default() };
         changes.push(self.queue(outgoing, &mut then));
         self.persist(changes, then);
         Ok(())
@@ -190,38 +204,6 @@ impl Core {
         self.persist(changes, then);
     }
 
-    /// An officer is about to be shown a notice. `already` says that the store holds an earlier showing; only the
-    /// first is recorded and told to the originator. [`Event::Read`] follows in any case.
-    pub fn handle_read(&mut self, reading: Reading, already: bool) {
-        self.handle_read_with(reading, Vec::new(), already);
-    }
-
-    /// The same, with changes that come about whether it is the first showing or not, before [`Event::Read`].
-    pub fn handle_read_with(&mut self, reading: Reading, mut also: Vec<Change>, already: bool) {
-        let Reading { notice_id, officer, at, receipt, reply } = reading;
-        let event = Event::Read(notice_id);
-        // A first showing under way is made durable before what is handed over after it.
-        if !also.is_empty() && (already || self.reading.contains_key(&notice_id)) {
-            self.persist(also, Afterwards { events: vec![event], ..Afterwards::default() });
-            return;
-        }
-        if let Some(ticket) = self.reading.get(&notice_id) {
-            if let Some(then) = self.tickets.get_mut(ticket) {
-                then.events.push(event);
-            }
-            return;
-        }
-        if already {
-            self.effects.push_back(Effect::Notify(event));
-            return;
-        }
-        let mut then = Afterwards { events: vec![event], read: Some(notice_id), ..Afterwards::default() };
-        also.push(Change::Read { notice_id, officer, at, receipt: Box::new(receipt) });
-        also.extend(reply.map(|reply| self.queue(reply, &mut then)));
-        let ticket = self.persist(also, then);
-        self.reading.insert(notice_id, ticket);
-    }
-
     /// A delivery, verified and opened by the shell as far as it can be.
     pub fn handle_arrival(&mut self, place: Place, arrival: Arrival, now: Timestamp) {
         match arrival {
@@ -232,15 +214,21 @@ impl Core {
                     return;
                 };
                 let event = Event::Received(seen.notice_id);
+                self.alarms.extend(received.alarm());
+                let review = received.review();
                 let mut changes = vec![Change::Receive(received)];
                 let mut events = vec![event];
                 let mut replies: Vec<Outgoing> = reply.into_iter().map(|reply| *reply).collect();
                 for (purge, reply) in purges {
+                    self.calendar.remove(Side::Recipient, &purge.notice_id);
                     events.push(Event::Purged { notice_id: purge.notice_id, by: purge.by });
                     changes.push(Change::Purge(Box::new(purge)));
                     replies.extend(reply.map(|reply| *reply));
                 }
-                self.take_in(place, Some(seen), changes, replies, events);
+                let ticket = self.take_in(place, Some(seen), changes, replies, events);
+                if let Some(then) = self.tickets.get_mut(&ticket) {
+                    then.review = review;
+                }
             }
             Arrival::Receipt { carrier, receipt } => {
                 let Some(()) = self.admit(place, carrier, now, || receipt.signed().encode()) else { return };
@@ -314,7 +302,7 @@ impl Core {
         mut changes: Vec<Change>,
         replies: Vec<Outgoing>,
         events: Vec<Event>,
-    ) {
+    ) -> Ticket {
         let settled = seen.map(|seen| seen.notice_id);
         let mut then = Afterwards { acknowledge: vec![place], events, settled, ..Afterwards::default() };
         changes.extend(replies.into_iter().map(|reply| self.queue(Box::new(reply), &mut then)));
@@ -322,6 +310,7 @@ impl Core {
         if let Some(seen) = seen {
             self.seen.insert_pending(seen, ticket);
         }
+        ticket
     }
 
     /// The broker's answer to a submission on `session`.
@@ -383,8 +372,11 @@ impl Core {
             if let Some(notice_id) = then.settled {
                 self.seen.settle(&notice_id);
             }
-            if let Some(notice_id) = then.read {
-                self.reading.remove(&notice_id);
+            if let Some(review) = then.review {
+                self.calendar.insert(review);
+            }
+            if let Some(key) = then.step {
+                self.steps.remove(&key);
             }
             self.effects.extend(then.events.into_iter().map(Effect::Notify));
         }
@@ -403,7 +395,7 @@ impl Core {
         self.directory_counts = now <= self.directory_until;
         if self.directory_counts {
             self.give_up_what_expired(now);
-            self.end_deadlines(now);
+            self.tell_what_is_due(now);
         }
         if self.outbox.is_overdue(now)
             && let Some(session) = self.link.session()
@@ -412,14 +404,6 @@ impl Core {
         }
         self.end_what_leaves_and_dial(now);
         self.submit_what_fits(now);
-    }
-
-    fn end_deadlines(&mut self, now: Timestamp) {
-        while let Some(deadline) = self.deadlines.first().copied().filter(|first| first.respond_by < now) {
-            self.deadlines.remove(&deadline);
-            let then = Afterwards { events: vec![Event::DeadlinePassed(deadline)], ..Afterwards::default() };
-            self.persist(vec![Change::DeadlinePassed(deadline)], then);
-        }
     }
 
     fn give_up_what_expired(&mut self, now: Timestamp) {
@@ -437,9 +421,7 @@ impl Core {
     /// things due than this says, so it is to be called every few seconds in any case.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let after = |at: Timestamp| at.plus(Duration::from_millis(1));
-        let deadline = self.deadlines.first().map(|deadline| after(deadline.respond_by));
-        let given_up = [self.outbox.next_expiry(), self.seen.next_time(), deadline];
+        let given_up = [self.outbox.next_expiry(), self.seen.next_time(), self.next_due()];
         let given_up = given_up.map(|at| at.filter(|_| self.directory_counts));
         let [connect, leaving] = self.connection_times();
         let times = [connect, leaving, self.outbox.next_wake(), self.outbox.overdue_at()];

@@ -76,6 +76,11 @@ impl Outbox {
         self.lanes.values().map(|lane| lane.in_flight.len().saturating_add(lane.leaving.len())).sum()
     }
 
+    /// Whether this notice waits to be accepted.
+    pub(super) fn holds(&self, notice_id: &NoticeId) -> bool {
+        self.by_notice.contains_key(notice_id)
+    }
+
     /// How many are in flight on a connection whose place another has taken.
     pub(super) fn leaving(&self) -> usize {
         self.lanes.values().map(|lane| lane.leaving.len()).sum()

@@ -1,6 +1,7 @@
 //! The core against a store that may lose what is not yet durable, a broker that may repeat itself, and crashes at
 //! any point between two effects.
 
+mod due;
 mod handover;
 mod hostile;
 
@@ -43,7 +44,14 @@ fn stock() -> &'static Stock {
                 draft.precedence = precedence(n);
             });
             let envelope = envelope.verify_delivered(&directory, &agency(ME)).unwrap();
-            let received = Received { envelope, directory: directory.clone(), at: exchange.start, receipt };
+            let received = Received {
+                envelope,
+                directory: directory.clone(),
+                at: exchange.start,
+                receipt,
+                review_by: None,
+                differences: None,
+            };
             (received, Outgoing::new(reply, None))
         });
         let incoming = incoming.collect();
@@ -74,6 +82,11 @@ struct Disk {
     reads: usize,
     passed: usize,
     lapsed: usize,
+    erased: usize,
+    alarms: BTreeSet<Alarm>,
+    reviews: BTreeSet<Review>,
+    told: Vec<(Side, Stage)>,
+    purged: Vec<(NoticeId, valise_proto::receipt::PurgeCause)>,
     asides: Vec<String>,
 }
 
@@ -84,6 +97,8 @@ impl Disk {
                 Change::Queue { seq, outgoing } => {
                     let queued = outgoing.queued(seq);
                     self.replies += usize::from(queued.kind == NoticeKind::Receipt);
+                    self.alarms.extend(outgoing.alarm());
+                    self.reviews.extend(outgoing.review());
                     self.envelopes.insert(queued.notice_id, outgoing.envelope);
                     assert_eq!(
                         self.outbox.insert(seq, queued),
@@ -97,6 +112,8 @@ impl Disk {
                 }
                 Change::Receive(received) => {
                     let seen = received.seen();
+                    self.alarms.extend(received.alarm());
+                    self.reviews.extend(received.review());
                     self.seen.insert(seen.notice_id, seen);
                     *self.shown.entry(seen.notice_id).or_default() += 1;
                 }
@@ -107,14 +124,24 @@ impl Disk {
                         self.seen.remove(&seen.notice_id);
                     }
                 }
-                Change::Read { .. } => self.reads += 1,
-                Change::DeadlinePassed(_) => self.passed += 1,
+                Change::Step(_) => self.reads += 1,
+                Change::Rang { entry, told, next } => {
+                    assert!(self.alarms.remove(&entry), "an alarm rang twice");
+                    self.alarms.extend(next);
+                    self.told.push((entry.side, told));
+                    self.passed += usize::from(told == Stage::Over);
+                }
+                Change::Reviewed(review) => drop(self.reviews.remove(&review)),
+                Change::Purge(purge) => {
+                    self.reviews.retain(|review| review.notice_id != purge.notice_id);
+                    self.purged.push((purge.notice_id, purge.cause));
+                }
+                Change::Erase { .. } => self.erased += 1,
                 Change::Record(_)
                 | Change::Journal(_)
                 | Change::Officers(_)
                 | Change::Pend(_)
-                | Change::Unpend(_)
-                | Change::Purge(_) => {}
+                | Change::Unpend(_) => {}
             }
         }
     }
@@ -123,7 +150,8 @@ impl Disk {
         Memory {
             outbox: self.outbox.values().cloned().collect(),
             seen: self.seen.values().copied().collect(),
-            deadlines: Vec::new(),
+            alarms: self.alarms.iter().copied().collect(),
+            reviews: self.reviews.iter().copied().collect(),
         }
     }
 }
@@ -150,6 +178,8 @@ struct Node {
     inbox: BTreeMap<Cursor, usize>,
     accepted: BTreeSet<NoticeId>,
     events: Vec<Event>,
+    /// Deletions that the shell is to prepare.
+    reviews: Vec<Review>,
 }
 
 impl Node {
@@ -167,6 +197,7 @@ impl Node {
             inbox,
             accepted: BTreeSet::new(),
             events: Vec::new(),
+            reviews: Vec::new(),
         }
     }
 
@@ -193,6 +224,7 @@ impl Node {
                     assert_eq!(self.leaving.as_ref().map(|(session, _)| SessionId(*session)), Some(session));
                     self.leave();
                 }
+                Effect::Review(review) => self.reviews.push(review),
                 Effect::Notify(event) => self.events.push(event),
             }
         }
@@ -466,7 +498,14 @@ fn g05_another_envelope_under_the_same_id_is_set_aside_and_acknowledged() {
     let other = exchange.envelope(PEER, &[ME], b"y", |draft| draft.notice_id = id);
     let receipt = exchange.receipt(ReceiptKind::Delivered, ME, &other);
     let envelope = other.verify_delivered(directory, &agency(ME)).unwrap();
-    let received = Box::new(Received { envelope, directory: directory.clone(), at: node.now, receipt });
+    let received = Box::new(Received {
+        envelope,
+        directory: directory.clone(),
+        at: node.now,
+        receipt,
+        review_by: None,
+        differences: None,
+    });
     let place = Place { session: SessionId(1), precedence: Precedence::Priority, cursor: Cursor::new(77) };
     node.core.handle_arrival(place, Arrival::Notice { received, reply: None, purges: Vec::new() }, node.now);
     node.run_effects();
@@ -494,23 +533,24 @@ fn a_reading_is_recorded_once() {
     node.write();
     let (received, _) = stock().incoming[0].clone();
     let seen = received.seen();
-    let reading = || Reading {
+    let reading = || OfficerStep {
         notice_id: seen.notice_id,
+        step: super::Step::Read,
         officer: "A. Officer".to_owned(),
         at: stock().exchange.start,
         receipt: received.receipt.clone(),
         reply: None,
     };
-    node.core.handle_read(reading(), false);
-    node.core.handle_read(reading(), false);
+    node.core.handle_step(reading(), Vec::new(), false);
+    node.core.handle_step(reading(), Vec::new(), false);
     node.run_effects();
     while !node.unwritten.is_empty() {
         node.write();
     }
-    node.core.handle_read(reading(), true);
+    node.core.handle_step(reading(), Vec::new(), true);
     node.run_effects();
     assert_eq!(node.disk.reads, 1);
-    let told = node.events.iter().filter(|event| matches!(event, Event::Read(_))).count();
+    let told = node.events.iter().filter(|event| matches!(event, Event::Step(_))).count();
     assert_eq!(told, 3, "each of the three is told that the reading is on record");
 }
 

@@ -11,14 +11,14 @@ use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::refusal::Refusal;
 
-use super::Failure;
 use super::committer::Committer;
 use super::events::{Events, Happening};
 use super::link::{Dialler, LinkHandle, LinkState, Target};
 use super::office::Office;
+use super::{Failure, alarms, reviewing};
 use crate::core::{
-    Arrival, BrokerAnswer, Change, Core, Deadline, Effect, Ending, Event, NotQueued, Outgoing, Place,
-    Reading, SessionId, Ticket,
+    Alarm, Arrival, BrokerAnswer, Change, Core, Effect, Ending, Event, NotQueued, OfficerStep, Outgoing,
+    Place, Review, Reviewed, SessionId, Side, Stage, StepKey, Ticket,
 };
 use crate::release::standing;
 
@@ -31,8 +31,10 @@ const INPUTS_AT_ONCE: usize = 256;
 pub(super) enum Input {
     /// A signed envelope for the outbox.
     Send { outgoing: Box<Outgoing>, also: Vec<Change>, reply: oneshot::Sender<Result<(), NotQueued>> },
-    /// An officer is about to be shown a notice.
-    Read { reading: Box<Reading>, also: Vec<Change>, reply: oneshot::Sender<()> },
+    /// An officer is about to be shown a notice, or states something of it.
+    Step { step: Box<OfficerStep>, also: Vec<Change>, reply: oneshot::Sender<()> },
+    /// A deletion by the clock is prepared.
+    Reviewed { review: Review, reviewed: Box<Reviewed> },
     /// Changes that concern no notice on its way.
     Record { changes: Vec<Change>, reply: oneshot::Sender<()> },
     /// A delivery was examined.
@@ -84,7 +86,9 @@ pub(super) struct Engine {
     events: Arc<Events>,
     failed: watch::Sender<Option<Failure>>,
     queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
-    readings: HashMap<NoticeId, Vec<oneshot::Sender<()>>>,
+    steps: HashMap<StepKey, Vec<oneshot::Sender<()>>>,
+    /// Where what is prepared elsewhere comes back.
+    inputs: mpsc::WeakSender<Input>,
     records: HashMap<u64, oneshot::Sender<()>>,
     next_record: u64,
     stopping: Option<oneshot::Sender<()>>,
@@ -98,6 +102,7 @@ impl Engine {
         office: Arc<Office>,
         dialler: Dialler,
         failed: watch::Sender<Option<Failure>>,
+        inputs: &mpsc::Sender<Input>,
         (tasks, cancel): (TaskTracker, CancellationToken),
     ) -> (Self, Views) {
         let (link_state, link) =
@@ -116,7 +121,8 @@ impl Engine {
             events: Arc::clone(&events),
             failed,
             queued: HashMap::new(),
-            readings: HashMap::new(),
+            steps: HashMap::new(),
+            inputs: inputs.downgrade(),
             records: HashMap::new(),
             next_record: 0,
             stopping: None,
@@ -180,7 +186,8 @@ impl Engine {
         let now = self.office.now();
         match input {
             Input::Send { outgoing, also, reply } => self.send(outgoing, also, reply),
-            Input::Read { reading, also, reply } => self.read(*reading, also, reply)?,
+            Input::Step { step, also, reply } => self.step(*step, also, reply)?,
+            Input::Reviewed { review, reviewed } => self.core.handle_reviewed(review, *reviewed),
             Input::Record { changes, reply } => self.record(changes, reply),
             Input::Arrived { place, arrival } => self.core.handle_arrival(place, *arrival, now),
             Input::Answered { session, notice_id, answer } => {
@@ -262,20 +269,35 @@ impl Engine {
         }
     }
 
-    fn read(
+    fn step(
         &mut self,
-        reading: Reading,
+        step: OfficerStep,
         also: Vec<Change>,
         reply: oneshot::Sender<()>,
     ) -> Result<(), Failure> {
-        let notice_id = reading.notice_id;
-        let already = match self.office.store().read_record(&notice_id) {
-            Ok(record) => record.is_some(),
+        let key = step.key();
+        let already = match self.office.store().has_step(&key) {
+            Ok(already) => already,
             Err(error) => return Err(self.fail(error.to_string())),
         };
-        self.readings.entry(notice_id).or_default().push(reply);
-        self.core.handle_read_with(reading, also, already);
+        self.steps.entry(key).or_default().push(reply);
+        self.core.handle_step(step, also, already);
         Ok(())
+    }
+
+    /// Signing and sealing take a while, and many may be due in the same moment.
+    fn review(&self, review: Review) {
+        let (office, inputs) = (Arc::clone(&self.office), self.inputs.clone());
+        self.tasks.spawn_blocking(move || {
+            let input = match reviewing::review(&office, &review) {
+                Ok(reviewed) => Input::Reviewed { review, reviewed: Box::new(reviewed) },
+                Err(error) => Input::StoreFailed(error.to_string()),
+            };
+            // Where the node stops meanwhile, it is due when it starts again.
+            if let Some(inputs) = inputs.upgrade() {
+                let _ = inputs.blocking_send(input);
+            }
+        });
     }
 
     fn carry_out(&mut self, committer: &Committer) {
@@ -311,6 +333,7 @@ impl Engine {
                         link.close_now(reason);
                     }
                 }
+                Effect::Review(review) => self.review(review),
                 Effect::Notify(event) => self.notify(event),
             }
         }
@@ -323,8 +346,8 @@ impl Engine {
     }
 
     fn notify(&mut self, event: Event) {
-        // What was recorded concerns nobody but who asked for it.
-        if !matches!(event, Event::Recorded(_)) {
+        // What was recorded concerns nobody but who asked for it; whom an alarm concerns is found out first.
+        if !matches!(event, Event::Recorded(_) | Event::Alarm(_)) {
             self.events.note(self.office.now(), Happening::Core(event.clone()));
         }
         match event {
@@ -334,9 +357,9 @@ impl Engine {
                     let _ = reply.send(Ok(()));
                 }
             }
-            Event::Read(notice_id) => {
-                for reply in self.readings.remove(&notice_id).unwrap_or_default() {
-                    // The caller may be gone; the reading is on record all the same.
+            Event::Step(key) => {
+                for reply in self.steps.remove(&key).unwrap_or_default() {
+                    // The caller may be gone; what the officer did is on record all the same.
                     let _ = reply.send(());
                 }
             }
@@ -362,10 +385,11 @@ impl Engine {
             }
             Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
             Event::Purged { notice_id, by } => {
-                tracing::info!(notice = %notice_id, %by, "what was held of a notice is deleted");
+                let by = by.map(tracing::field::display);
+                tracing::info!(notice = %notice_id, by, "what was held of a notice is deleted");
             }
             Event::SetAside(reason) => tracing::warn!(%reason, "a delivery was set aside"),
-            Event::DeadlinePassed(deadline) => self.deadline_passed(deadline),
+            Event::Alarm(alarm) => self.alarm(alarm),
         }
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -385,18 +409,29 @@ impl Engine {
         }
     }
 
-    fn deadline_passed(&self, deadline: Deadline) {
-        let Deadline { respond_by, notice_id } = deadline;
-        match self.office.store().sent(&notice_id) {
-            Ok(Some(sent)) => {
-                let late: Vec<_> =
-                    sent.record.recipients.iter().filter(|agency| !sent.answered.contains(agency)).collect();
-                if !late.is_empty() {
-                    tracing::warn!(notice = %notice_id, %respond_by, ?late, "the time for answers is over");
-                }
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "a record cannot be read"),
+    fn alarm(&self, alarm: Alarm) {
+        let owing = match alarms::owing(&self.office, alarm.side, &alarm.notice_id) {
+            Ok(owing) => owing,
+            Err(error) => return tracing::error!(%error, "a record cannot be read"),
+        };
+        if owing.is_empty() {
+            return;
         }
+        let Alarm { notice_id, respond_by, side, stage, .. } = alarm;
+        match (side, stage) {
+            (Side::Originator, Stage::Near) => {
+                tracing::info!(notice = %notice_id, %respond_by, ?owing, "answers are due soon");
+            }
+            (Side::Originator, Stage::Over) => {
+                tracing::warn!(notice = %notice_id, %respond_by, late = ?owing, "the time for answers is over");
+            }
+            (Side::Recipient, Stage::Near) => {
+                tracing::info!(notice = %notice_id, %respond_by, "an answer is due soon: valise-agent respond");
+            }
+            (Side::Recipient, Stage::Over) => {
+                tracing::warn!(notice = %notice_id, %respond_by, "this agency is late with an answer: valise-agent respond");
+            }
+        }
+        self.events.note(self.office.now(), Happening::Alarm { alarm, owing });
     }
 }

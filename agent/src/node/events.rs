@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
-use crate::core::Event;
+use crate::core::{Alarm, Event};
 
 /// So many are kept.
 pub const KEPT_MAX: usize = 1024;
@@ -27,6 +27,13 @@ pub enum Happening {
         notice_id: NoticeId,
         /// The CORRECTION or WITHDRAWAL that arrived.
         by: NoticeId,
+    },
+    /// The time for answers is running out, or over.
+    Alarm {
+        /// Of which notice, and how far it has gone.
+        alarm: Alarm,
+        /// Who owes an answer; of a received notice, this agency.
+        owing: Vec<AgencyId>,
     },
     /// A connection to a broker is up.
     Connected {

@@ -4,6 +4,7 @@
 //! per connection speaks the wire ([`link`], [`streams`]). Several nodes can run in one process, each with a data
 //! folder of its own.
 
+pub mod alarms;
 mod committer;
 mod engine;
 pub mod events;
@@ -14,6 +15,7 @@ mod link;
 pub mod office;
 mod publication;
 mod renewals;
+mod reviewing;
 pub mod showing;
 mod streams;
 mod upkeep;
@@ -34,7 +36,7 @@ use valise_transport::{Anchors, AnchorsError, Options, Revocation, Transport};
 use crate::api;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
-use crate::core::{Change, Core, Memory, NotQueued, Outgoing, Reading};
+use crate::core::{Change, Core, Memory, NotQueued, OfficerStep, Outgoing};
 use crate::enrol::{EnrolError, Membership};
 use crate::folder;
 use crate::journal::Entry;
@@ -188,21 +190,14 @@ impl Desk {
         Ok(answer.await.map_err(|_| Gone)??)
     }
 
-    /// Records that an officer is about to be shown a notice; returns once that is on stable storage.
+    /// Records what an officer does with a received notice, with changes that come about whether it is the first time or
+    /// not; returns once that is on stable storage.
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn record_reading(&self, reading: Reading) -> Result<(), Gone> {
-        self.record_reading_with(reading, Vec::new()).await
-    }
-
-    /// The same, with changes that come about whether it is the first showing or not.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn record_reading_with(&self, reading: Reading, also: Vec<Change>) -> Result<(), Gone> {
+    pub async fn record_step(&self, step: OfficerStep, also: Vec<Change>) -> Result<(), Gone> {
         let (reply, answer) = oneshot::channel();
-        let input = Input::Read { reading: Box::new(reading), also, reply };
+        let input = Input::Step { step: Box::new(step), also, reply };
         self.inputs.send(input).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
@@ -366,7 +361,7 @@ impl Node {
         let (failed, failure) = watch::channel(None);
         let dialler = Dialler::new(Arc::clone(&office), inputs.clone(), options.offline);
         let (engine, views) =
-            Engine::new(core, Arc::clone(&office), dialler, failed, (tasks.clone(), cancel.clone()));
+            Engine::new(core, Arc::clone(&office), dialler, failed, &inputs, (tasks.clone(), cancel.clone()));
         let desk = Desk {
             office,
             inputs: inputs.clone(),

@@ -116,6 +116,20 @@ pub enum Statement {
         /// Which, in rising order.
         portions: Vec<PortionIndex>,
     },
+    /// These portions, at least one, were acted upon.
+    Actioned {
+        /// By whom.
+        officer: String,
+        /// Which, in rising order.
+        portions: Vec<PortionIndex>,
+    },
+    /// It cannot be used here.
+    Declined {
+        /// By whose decision.
+        officer: String,
+        /// Why.
+        refusal: Refusal,
+    },
     /// It is not shown to anybody.
     Rejected(Refusal),
     /// What was held of it is deleted.
@@ -383,6 +397,12 @@ impl Office {
         let (kind, officer, refusal, portions) = match statement {
             Statement::Delivered { portions } => (ReceiptKind::Delivered, None, None, portions),
             Statement::Read { officer, portions } => (ReceiptKind::Read, Some(officer), None, portions),
+            Statement::Actioned { officer, portions } => {
+                (ReceiptKind::Actioned, Some(officer), None, portions)
+            }
+            Statement::Declined { officer, refusal } => {
+                (ReceiptKind::Rejected, Some(officer), Some(refusal), Vec::new())
+            }
             Statement::Rejected(refusal) => (ReceiptKind::Rejected, None, Some(refusal), Vec::new()),
             Statement::Purged { cause: why, portions } => {
                 cause = Some(why);

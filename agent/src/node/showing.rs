@@ -49,7 +49,7 @@ pub enum NotShown {
         created_at: Timestamp,
     },
     /// It was corrected or withdrawn.
-    #[error("notice {id} counts no more: its originator {}, and what was held of it here was deleted at {}; `valise-agent read {} --officer NAME` shows what took its place", gone(.purged.cause), .purged.at, .purged.by)]
+    #[error("notice {id} counts no more: its originator {}, and what was held of it here was deleted at {}{}", gone(.purged.cause), .purged.at, instead(.purged.by.as_ref()))]
     Purged {
         /// Which.
         id: NoticeId,
@@ -86,6 +86,11 @@ fn gone(cause: PurgeCause) -> &'static str {
     }
 }
 
+fn instead(by: Option<&NoticeId>) -> String {
+    by.map(|by| format!("; `valise-agent read {by} --officer NAME` shows what took its place"))
+        .unwrap_or_default()
+}
+
 /// A received notice, verified again, and what of it opens.
 pub type Opened = (VerifiedEnvelope, Vec<OpenedPortion>);
 
@@ -100,7 +105,7 @@ pub fn open(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
 }
 
 /// The same to be kept, not shown: whose word ceased to count may be reinstated.
-pub(super) fn open_to_keep(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
+pub(crate) fn open_to_keep(office: &Office, id: &NoticeId) -> Result<Opened, NotShown> {
     let store = office.store();
     let received = store.received(id)?.ok_or(NotShown::Unknown(*id))?;
     check_in_force(office, id)?;

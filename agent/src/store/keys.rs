@@ -4,7 +4,7 @@
 
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 
-use crate::core::OutboxSeq;
+use crate::core::{Alarm, OutboxSeq, Review, Side, Step, StepKey};
 
 /// The version of what follows.
 pub(super) const FORMAT: &[u8] = b"!format";
@@ -21,19 +21,27 @@ pub(super) const DRAFT: u8 = b'd';
 pub(super) const RECEIPT: u8 = b'q';
 /// `l<notice>` → when it lapsed in the outbox.
 pub(super) const LAPSED: u8 = b'l';
-/// `t<respond_by><notice>` → nothing: an open deadline.
-pub(super) const DEADLINE: u8 = b't';
+/// `t<time><notice><side>` → a stage and the time until which answers are asked for: an alarm.
+pub(super) const ALARM: u8 = b't';
+/// `V<review_by><notice><side>` → nothing: when what a notice says is to be deleted.
+pub(super) const REVIEW: u8 = b'V';
 /// `u<notice>` → [`super::records::UnsentRecord`].
 pub(super) const UNSENT: u8 = b'u';
-/// `p<notice>` → when its deadline passed.
+/// `p<notice>` → until when answers to it were asked for, once that is over.
 pub(super) const PASSED: u8 = b'p';
 /// `i<notice>` → [`super::records::ReceivedRecord`].
 pub(super) const RECEIVED: u8 = b'i';
 /// `v<notice><chunk>` → an envelope as it was delivered.
 pub(super) const DELIVERED: u8 = b'v';
-/// `r<notice>` → [`super::records::ReadRecord`].
+/// `r<notice>` → [`super::records::ReadRecord`]: who was shown it first.
 pub(super) const READ: u8 = b'r';
-/// `b<notice><agency>` → nothing: who answered a notice of ours.
+/// `S<notice><step><officer>` → [`super::records::ReadRecord`]: what an officer did with it, by the SHA-256 of the name.
+pub(super) const STEP: u8 = b'S';
+/// `c<notice><chunk>` → what a CORRECTION changes, encrypted.
+pub(super) const DIFFERENCES: u8 = b'c';
+/// `E<notice>` → when what a notice of ours says was deleted.
+pub(super) const ERASED: u8 = b'E';
+/// `b<notice><agency>` → nothing: who answered a notice; of a received one, this agency itself.
 pub(super) const ANSWERED: u8 = b'b';
 /// `x<notice>` → [`super::records::SeenRecord`].
 pub(super) const SEEN: u8 = b'x';
@@ -89,8 +97,29 @@ pub(super) fn of_notice(kind: u8, notice_id: &NoticeId) -> Vec<u8> {
     join(kind, &[notice_id.as_bytes()])
 }
 
-pub(super) fn of_deadline(respond_by: Timestamp, notice_id: &NoticeId) -> Vec<u8> {
-    join(DEADLINE, &[&respond_by.millis().to_be_bytes(), notice_id.as_bytes()])
+pub(super) fn of_alarm(alarm: &Alarm) -> Vec<u8> {
+    join(ALARM, &[&alarm.at.millis().to_be_bytes(), alarm.notice_id.as_bytes(), &[side(alarm.side)]])
+}
+
+pub(super) fn of_review(review: &Review) -> Vec<u8> {
+    let at = review.review_by.millis().to_be_bytes();
+    join(REVIEW, &[&at, review.notice_id.as_bytes(), &[side(review.side)]])
+}
+
+fn side(side: Side) -> u8 {
+    match side {
+        Side::Originator => b'o',
+        Side::Recipient => b'r',
+    }
+}
+
+pub(super) fn of_step(key: &StepKey) -> Vec<u8> {
+    let step = match key.step {
+        Step::Read => b'r',
+        Step::Actioned => b'a',
+        Step::Declined => b'd',
+    };
+    join(STEP, &[key.notice_id.as_bytes(), &[step], key.officer.as_bytes()])
 }
 
 pub(super) fn of_receipt(notice_id: &NoticeId, digest: &Digest) -> Vec<u8> {

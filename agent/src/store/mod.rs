@@ -5,6 +5,7 @@
 //! section 10), so `fdatasync` of its file follows. Content is never stored in the clear: drafts are encrypted
 //! with the vault's store key, received notices stay sealed and are opened again when they are read.
 
+mod due;
 mod journal;
 mod keys;
 mod listing;
@@ -13,8 +14,10 @@ mod portions;
 mod read;
 mod records;
 mod releases;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod write;
 
 use std::fs::{File, TryLockError};
@@ -39,7 +42,7 @@ use crate::folder::{self, FileError};
 use crate::vault::{CannotDecrypt, StoreKey};
 
 /// The version of the records written here.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Memory for pages read before, in bytes.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -128,7 +131,12 @@ impl Store {
         };
         let bytes: [u8; 4] = found.as_ref().try_into().map_err(|_| self.unreadable("the format record"))?;
         let got = u32::from_be_bytes(bytes);
-        if got > FORMAT { Err(StoreError::Newer { path: self.path.clone(), got }) } else { Ok(()) }
+        match got {
+            FORMAT => Ok(()),
+            0 => Err(self.unreadable("the format record")),
+            1 => self.take_over_format_1(),
+            newer => Err(StoreError::Newer { path: self.path.clone(), got: newer }),
+        }
     }
 
     /// Hands everything to the disk and waits until the disk has confirmed it.
@@ -143,6 +151,24 @@ impl Store {
 
     fn wire(&self, error: &WireError) -> StoreError {
         self.unreadable(error)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Opens it again. sled lets its file go a moment after the last handle is dropped.
+    fn reopened(path: &Path, key: &StoreKey) -> Self {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            match Self::open(path, key.clone()) {
+                Err(StoreError::Engine(error))
+                    if error.to_string().contains("acquire lock") && std::time::Instant::now() < deadline =>
+                {
+                    std::thread::yield_now();
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 }
 

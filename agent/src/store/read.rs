@@ -13,7 +13,7 @@ use super::records::{
 };
 use super::write::CHUNK_BYTES;
 use super::{Store, StoreError, keys};
-use crate::core::{Deadline, Memory, OutboxSeq, Seen, SentFacts};
+use crate::core::{Memory, OutboxSeq, Seen, SentFacts};
 
 /// A notice of ours and what became of it.
 #[derive(Clone, Debug)]
@@ -67,11 +67,7 @@ impl Store {
             let record: SeenRecord = self.parse(&value)?;
             memory.seen.push(record.seen(self.notice_id(key.get(1..))?));
         }
-        for key in self.db.scan_prefix([keys::DEADLINE]).keys() {
-            let key = key?;
-            let respond_by = Timestamp::from_millis(self.number(key.get(1..9))?);
-            memory.deadlines.push(Deadline { respond_by, notice_id: self.notice_id(key.get(9..))? });
-        }
+        self.remember_due(&mut memory)?;
         Ok(memory)
     }
 
@@ -149,12 +145,16 @@ impl Store {
             receipts: self.receipts(notice_id)?,
             lapsed_at,
             unsent: self.get(&keys::of_notice(keys::UNSENT, notice_id))?,
-            deadline_passed: self.db.contains_key(keys::of_notice(keys::PASSED, notice_id))?,
+            deadline_passed: self.is_passed(notice_id)?,
             answered: self.answered(notice_id)?,
         }))
     }
 
-    fn answered(&self, notice_id: &NoticeId) -> Result<Vec<AgencyId>, StoreError> {
+    /// Who answered a notice; of a received one, this agency itself where it did.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn answered(&self, notice_id: &NoticeId) -> Result<Vec<AgencyId>, StoreError> {
         let place = keys::of_notice(keys::ANSWERED, notice_id);
         let mut agencies = Vec::new();
         for key in self.db.scan_prefix(&place).keys() {
@@ -260,6 +260,16 @@ impl Store {
         };
         let Some(bytes) = bytes else { return Ok(None) };
         Envelope::decode(bytes, &Limits::DEFAULT).map(Some).map_err(|error| self.wire(&error))
+    }
+
+    /// What a received CORRECTION changes, as JSON, where that is known.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn differences(&self, notice_id: &NoticeId) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let place = keys::of_notice(keys::DIFFERENCES, notice_id);
+        let Some(encrypted) = self.chunks(&place)? else { return Ok(None) };
+        Ok(Some(self.key.decrypt(&place, &encrypted)?))
     }
 
     /// The encoded directory of a version that a notice was verified under.

@@ -55,6 +55,9 @@ pub struct SentRecord {
     pub recipients: Vec<AgencyId>,
     /// The banner of the whole.
     pub label: String,
+    /// When what it says is to be deleted; none where it says nothing about persons.
+    #[serde(default)]
+    pub review_by: Option<Timestamp>,
 }
 
 impl SentRecord {
@@ -69,6 +72,7 @@ impl SentRecord {
             respond_by: header.respond_by,
             recipients: header.recipients.clone(),
             label: header.label.to_string(),
+            review_by: None,
         }
     }
 
@@ -109,9 +113,12 @@ pub struct ReceivedRecord {
     pub received_at: Timestamp,
     /// The directory it was verified under.
     pub directory_version: u64,
+    /// When what it says is to be deleted; none where it says nothing about persons.
+    #[serde(default)]
+    pub review_by: Option<Timestamp>,
 }
 
-/// That an officer was shown a notice.
+/// That an officer was shown a notice, acted upon it or declined it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadRecord {
     /// Who.
@@ -129,8 +136,8 @@ pub struct PurgedRecord {
     pub at: Timestamp,
     /// Why.
     pub cause: PurgeCause,
-    /// The notice that says so.
-    pub by: NoticeId,
+    /// The notice that says so; none where its time was over.
+    pub by: Option<NoticeId>,
 }
 
 /// An envelope that was taken in.

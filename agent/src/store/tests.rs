@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::clock::randomness;
-use crate::core::{Change, Draft, OutboxSeq, Outcome, Outgoing, Reason, Received, SetAside};
+use crate::core::{
+    Change, Draft, OfficerStep, OutboxSeq, Outcome, Outgoing, Reason, Received, SetAside, Step,
+};
 use crate::fixture::{Exchange, agency};
 
 struct Case {
@@ -52,7 +54,7 @@ impl Case {
         let envelope = self.exchange.envelope("ken/ncb", &["fra/ncb"], b"words", |_| {});
         let receipt = self.exchange.receipt(ReceiptKind::Delivered, "fra/ncb", &envelope);
         let envelope = envelope.verify_delivered(&directory, &agency("fra/ncb")).unwrap();
-        Received { envelope, directory, at: self.exchange.start, receipt }
+        Received { envelope, directory, at: self.exchange.start, receipt, review_by: None, differences: None }
     }
 }
 
@@ -72,7 +74,7 @@ fn g04_what_was_applied_is_there_after_reopening() {
     let memory = store.memory().unwrap();
     assert_eq!(memory.outbox, [outgoing.queued(OutboxSeq(4))]);
     assert_eq!(memory.seen, [seen]);
-    assert_eq!(memory.deadlines, [outgoing.deadline().unwrap()]);
+    assert_eq!(memory.alarms, [outgoing.alarm().unwrap()]);
     assert_eq!(store.outgoing_bytes(&header.notice_id).unwrap().unwrap(), outgoing.encoded);
     let draft = store.draft(&header.notice_id).unwrap().unwrap();
     assert_eq!(draft.as_slice(), b"{\"name\":\"Invented Person\"}");
@@ -149,7 +151,8 @@ fn g10_the_largest_records_that_can_be_are_kept_and_read() {
     let envelope = longest(others[0], &[me]).verify_delivered(&directory, &agency(me)).unwrap();
     let (at, notice_id) = (case.exchange.start, envelope.header().notice_id);
     let receipt = case.exchange.receipt(ReceiptKind::Delivered, me, envelope.envelope());
-    let received = Received { envelope, directory, at, receipt: receipt.clone() };
+    let received =
+        Received { envelope, directory, at, receipt: receipt.clone(), review_by: None, differences: None };
     let refusal = Refusal::new(RefusalCode::Malformed, "\"".repeat(1000));
     let aside = |n: usize| SetAside {
         seen: Some(received.seen()),
@@ -159,7 +162,9 @@ fn g10_the_largest_records_that_can_be_are_kept_and_read() {
         receipt: Some(case.exchange.receipt(ReceiptKind::Rejected, me, received.envelope.envelope())),
     };
     let unsent = Outcome::Unsendable { at, refusal };
-    let read = Change::Read { notice_id, officer: "\u{1}".repeat(128), at, receipt: Box::new(receipt) };
+    let officer = "\u{1}".repeat(128);
+    let read = OfficerStep { notice_id, step: Step::Read, officer, at, receipt, reply: None };
+    let read = Change::Step(Box::new(read));
     let queued = sent.iter().zip(0..);
     let mut changes: Vec<_> = queued
         .map(|(outgoing, seq)| Change::Queue { seq: OutboxSeq(seq), outgoing: Box::new(outgoing.clone()) })
@@ -210,10 +215,10 @@ fn a_second_store_on_the_same_folder_is_refused() {
 fn g12_a_store_of_a_newer_format_is_refused() {
     let case = Case::new();
     let store = case.open().unwrap();
-    store.db.insert(keys::FORMAT, &2_u32.to_be_bytes()).unwrap();
+    store.db.insert(keys::FORMAT, &3_u32.to_be_bytes()).unwrap();
     store.make_durable().unwrap();
     drop(store);
-    assert!(matches!(case.open(), Err(StoreError::Newer { got: 2, .. })));
+    assert!(matches!(case.open(), Err(StoreError::Newer { got: 3, .. })));
 }
 
 #[test]

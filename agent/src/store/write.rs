@@ -7,12 +7,14 @@ use valise_proto::envelope::{Header, NoticeKind};
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::receipt::SignedReceipt;
 
+use super::due::{due, rang};
 use super::records::{
-    AsideRecord, OutboxRecord, PurgedRecord, ReadRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
+    AsideRecord, OutboxRecord, PurgedRecord, ReceivedRecord, SeenRecord, SentRecord, UnsentRecord,
 };
 use super::{Store, StoreError, keys};
 use crate::core::{
-    Change, OutboxSeq, Outcome, Outgoing, Purge, Queued, Received, Seen, SetAside, is_for_officers,
+    Change, OutboxSeq, Outcome, Outgoing, Purge, Queued, Received, Review, Seen, SetAside, Side,
+    is_for_officers,
 };
 
 /// Longest value under one key. sled writes pages above 128 KiB to files of their own, which its flush does not cover;
@@ -57,11 +59,7 @@ impl Store {
                 seen.iter().for_each(|seen| batch.remove(keys::of_notice(keys::SEEN, &seen.notice_id)));
                 Ok(())
             }
-            Change::Read { notice_id, officer, at, receipt } => {
-                receipt_record(batch, receipt);
-                let record = ReadRecord { officer: officer.clone(), at: *at };
-                self.record(batch, keys::of_notice(keys::READ, notice_id), &record)
-            }
+            Change::Step(step) => self.step(batch, step, beside),
             Change::Pend(pending) => self.pend(batch, pending),
             Change::Unpend(id) => {
                 self.remove_chunks(batch, &keys::of_notice(keys::ORDER, id))?;
@@ -76,11 +74,15 @@ impl Store {
             }
             // `chain_on` writes it.
             Change::Journal(_) => Ok(()),
-            Change::DeadlinePassed(deadline) => {
-                batch.remove(keys::of_deadline(deadline.respond_by, &deadline.notice_id));
-                time(batch, keys::of_notice(keys::PASSED, &deadline.notice_id), deadline.respond_by);
+            Change::Rang { entry, told, next } => {
+                rang(batch, entry, *told, next.as_ref());
                 Ok(())
             }
+            Change::Reviewed(review) => {
+                batch.remove(keys::of_review(review));
+                Ok(())
+            }
+            Change::Erase { notice_id, at } => self.erase(batch, notice_id, *at),
         }
     }
 
@@ -93,7 +95,8 @@ impl Store {
             return Ok(());
         }
         let header = outgoing.envelope.header();
-        let record = SentRecord::of(header, outgoing.envelope.header_digest());
+        let review_by = outgoing.review_by;
+        let record = SentRecord { review_by, ..SentRecord::of(header, outgoing.envelope.header_digest()) };
         self.record(batch, keys::of_notice(keys::SENT, notice_id), &record)?;
         if let Some(draft) = &outgoing.draft {
             let place = keys::of_notice(keys::DRAFT, notice_id);
@@ -106,9 +109,10 @@ impl Store {
         if let Some(followed) = header.supersedes.or(header.withdraws) {
             batch.insert(keys::of_notice(keys::FOLLOWED, &followed), notice_id.as_bytes().as_slice());
         }
-        if let Some(deadline) = outgoing.deadline() {
-            batch.insert(keys::of_deadline(deadline.respond_by, notice_id), &[]);
+        if let Some(answered) = header.in_reply_to.as_ref().filter(|_| header.kind == NoticeKind::Response) {
+            batch.insert(keys::of_answer(answered, &header.originator), &[]);
         }
+        due(batch, outgoing.alarm(), outgoing.review());
         Ok(())
     }
 
@@ -117,6 +121,9 @@ impl Store {
         if queued.kind == NoticeKind::Receipt {
             // The receipt itself is kept with the notice it is about; its envelope has done its work.
             return self.remove_chunks(batch, &keys::of_notice(keys::ENVELOPE, &queued.notice_id));
+        }
+        if !outcome.is_acceptance() {
+            self.unanswer(batch, queued)?;
         }
         match outcome {
             // A refusal of unreadable bytes names no notice, so the id is taken from what was submitted.
@@ -130,6 +137,19 @@ impl Store {
         Ok(())
     }
 
+    /// An answer that no broker took answers nothing.
+    fn unanswer(&self, batch: &mut Batch, queued: &Queued) -> Result<(), StoreError> {
+        if queued.kind != NoticeKind::Response {
+            return Ok(());
+        }
+        if let Some(envelope) = self.envelope(&queued.notice_id)?
+            && let Some(answered) = envelope.header().in_reply_to
+        {
+            batch.remove(keys::of_answer(&answered, &envelope.header().originator));
+        }
+        Ok(())
+    }
+
     /// What is held of a notice goes, but for its header and signature, which are evidence; what comes of it later is
     /// not kept.
     fn purge(&self, batch: &mut Batch, purge: &Purge) -> Result<(), StoreError> {
@@ -137,10 +157,15 @@ impl Store {
         let record = PurgedRecord { originator: originator.clone(), at: *at, cause: *cause, by: *by };
         self.record(batch, keys::of_purged(notice_id, originator), &record)?;
         receipt_record(batch, receipt);
+        let held = self.received(notice_id)?.map(|held| held.record);
+        let Some(held) = held.filter(|held| held.originator == *originator) else { return Ok(()) };
         self.remove_chunks(batch, &keys::of_notice(keys::PORTIONS, notice_id))?;
-        if self.received(notice_id)?.is_some_and(|held| held.record.originator == *originator)
-            && let Some(envelope) = self.envelope(notice_id)?
-        {
+        self.remove_chunks(batch, &keys::of_notice(keys::DIFFERENCES, notice_id))?;
+        if let Some(review_by) = held.review_by {
+            let review = Review { review_by, notice_id: *notice_id, side: Side::Recipient };
+            batch.remove(keys::of_review(&review));
+        }
+        if let Some(envelope) = self.envelope(notice_id)? {
             let place = keys::of_notice(keys::DELIVERED, notice_id);
             self.remove_chunks(batch, &place)?;
             chunks(batch, &place, &envelope.bare().encode());
@@ -170,11 +195,17 @@ impl Store {
             respond_by: header.respond_by,
             received_at: received.at,
             directory_version: received.directory.version(),
+            review_by: received.review_by,
         };
         self.record(batch, keys::of_notice(keys::RECEIVED, &header.notice_id), &record)?;
         let kept = if self.counts_no_more(header, beside)? { envelope.bare() } else { envelope.clone() };
         chunks(batch, &keys::of_notice(keys::DELIVERED, &header.notice_id), &kept.encode());
         receipt_record(batch, &received.receipt);
+        due(batch, received.alarm(), received.review());
+        if let Some(differences) = &received.differences {
+            let place = keys::of_notice(keys::DIFFERENCES, &header.notice_id);
+            chunks(batch, &place, &self.key.encrypt(&place, &differences.0)?);
+        }
         if let Some(answered) = header.in_reply_to.as_ref().filter(|_| header.kind == NoticeKind::Response) {
             batch.insert(keys::of_answer(answered, &header.originator), &[]);
         }
@@ -201,13 +232,18 @@ impl Store {
         self.record(batch, keys::of_notice(keys::SEEN, &seen.notice_id), &SeenRecord::of(seen))
     }
 
-    fn record(&self, batch: &mut Batch, key: Vec<u8>, record: &impl Serialize) -> Result<(), StoreError> {
+    pub(super) fn record(
+        &self,
+        batch: &mut Batch,
+        key: Vec<u8>,
+        record: &impl Serialize,
+    ) -> Result<(), StoreError> {
         let value = serde_json::to_vec(record).map_err(|error| self.unreadable(error))?;
         pieces(batch, key, &value);
         Ok(())
     }
 
-    fn remove_chunks(&self, batch: &mut Batch, place: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn remove_chunks(&self, batch: &mut Batch, place: &[u8]) -> Result<(), StoreError> {
         for key in self.db.scan_prefix(place).keys() {
             batch.remove(key?);
         }
@@ -215,7 +251,7 @@ impl Store {
     }
 }
 
-fn receipt_record(batch: &mut Batch, receipt: &SignedReceipt) {
+pub(super) fn receipt_record(batch: &mut Batch, receipt: &SignedReceipt) {
     if let Some(notice_id) = &receipt.receipt().notice_id {
         receipt_under(batch, notice_id, receipt);
     }
@@ -226,7 +262,7 @@ fn receipt_under(batch: &mut Batch, notice_id: &NoticeId, receipt: &SignedReceip
     pieces(batch, keys::of_receipt(notice_id, &sha256(&[&encoded])), &encoded);
 }
 
-fn time(batch: &mut Batch, key: Vec<u8>, at: Timestamp) {
+pub(super) fn time(batch: &mut Batch, key: Vec<u8>, at: Timestamp) {
     batch.insert(key, &at.millis().to_be_bytes());
 }
 

@@ -225,6 +225,8 @@ impl Agent {
             Effect::Retire { session } | Effect::Close { session, .. } => {
                 self.end_link(session, Ending::Passing, stage)?;
             }
+            // No notice here says until when it may be kept.
+            Effect::Review(_) => {}
             Effect::Notify(told) => self.notify(told, stage)?,
         }
         Ok(())
@@ -281,10 +283,10 @@ impl Agent {
             | Told::Lapsed(_)
             | Told::Receipt(_)
             | Told::SetAside(_)
-            | Told::Read(_)
+            | Told::Step(_)
             | Told::Recorded(_)
             | Told::Purged { .. }
-            | Told::DeadlinePassed(_) => Ok(()),
+            | Told::Alarm(_) => Ok(()),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use valise_agent::core::{
-    Change, Deadline, Memory, OutboxSeq, Outcome, Outgoing, Queued, Seen, SentFacts, is_for_officers,
+    Alarm, Change, Memory, OfficerStep, OutboxSeq, Outcome, Outgoing, Queued, Seen, SentFacts, Side, Stage,
+    is_for_officers,
 };
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, VerifiedEnvelope};
@@ -27,7 +28,7 @@ pub(crate) struct AgentDisk {
     seen: BTreeMap<NoticeId, Seen>,
     pub(crate) received: BTreeMap<NoticeId, VerifiedEnvelope>,
     read: BTreeSet<NoticeId>,
-    deadlines: BTreeSet<Deadline>,
+    alarms: BTreeSet<Alarm>,
 }
 
 impl AgentDisk {
@@ -41,7 +42,7 @@ impl AgentDisk {
             seen: BTreeMap::new(),
             received: BTreeMap::new(),
             read: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            alarms: BTreeSet::new(),
         }
     }
 
@@ -50,7 +51,8 @@ impl AgentDisk {
         Memory {
             outbox: self.outbox.values().cloned().collect(),
             seen: self.seen.values().copied().collect(),
-            deadlines: self.deadlines.iter().copied().collect(),
+            alarms: self.alarms.iter().copied().collect(),
+            reviews: Vec::new(),
         }
     }
 
@@ -85,6 +87,7 @@ impl AgentDisk {
                 Change::Unqueue { queued, outcome } => self.unqueue(&queued, &outcome, model)?,
                 Change::Receive(received) => {
                     model.shown(agency, &received.envelope, &received.directory)?;
+                    self.alarms.extend(received.alarm());
                     let seen = received.seen();
                     self.seen.insert(seen.notice_id, seen);
                     self.received.insert(seen.notice_id, received.envelope);
@@ -105,7 +108,8 @@ impl AgentDisk {
                         self.seen.remove(&seen.notice_id);
                     }
                 }
-                Change::Read { notice_id, receipt, .. } => {
+                Change::Step(step) => {
+                    let OfficerStep { notice_id, receipt, .. } = *step;
                     let first = self.read.insert(notice_id) && receipt.receipt().kind == ReceiptKind::Read;
                     Violation::unless(first, "G5", || {
                         format!("agency {agency} recorded two first readings of {notice_id}")
@@ -115,10 +119,15 @@ impl AgentDisk {
                 | Change::Officers(_)
                 | Change::Pend(_)
                 | Change::Unpend(_)
+                | Change::Reviewed(_)
+                | Change::Erase { .. }
                 | Change::Purge(_) => {}
-                Change::DeadlinePassed(deadline) => {
-                    self.deadlines.remove(&deadline);
-                    model.deadline_passed(agency, deadline)?;
+                Change::Rang { entry, told, next } => {
+                    self.alarms.remove(&entry);
+                    self.alarms.extend(next);
+                    if entry.side == Side::Originator && told == Stage::Over {
+                        model.deadline_passed(agency, &entry)?;
+                    }
                 }
             }
         }
@@ -129,7 +138,7 @@ impl AgentDisk {
         let queued = outgoing.queued(seq);
         let notice_id = queued.notice_id;
         model.queued(self.agency, outgoing.envelope.header_digest())?;
-        self.deadlines.extend(outgoing.deadline());
+        self.alarms.extend(outgoing.alarm());
         if is_for_officers(queued.kind) {
             let header = outgoing.envelope.header();
             let facts = SentFacts {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use valise_agent::core::{Arrival, CountedReceipt, Outgoing, Reading, Reason, Received, Seen, SetAside};
+use valise_agent::core::{
+    Arrival, CountedReceipt, OfficerStep, Outgoing, Reason, Received, Seen, SetAside, Step,
+};
 use valise_proto::crypto::SigningKey;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{
@@ -140,7 +142,14 @@ impl Agent {
         let receipt = self.state(ReceiptKind::Delivered, &kept, portions, None, directory, now)?;
         let reply = self.reply(&kept, &receipt, directory, stage)?;
         let directory = Arc::clone(directory);
-        let received = Box::new(Received { envelope: verified, directory, at: now, receipt });
+        let received = Box::new(Received {
+            envelope: verified,
+            directory,
+            at: now,
+            receipt,
+            review_by: None,
+            differences: None,
+        });
         Ok(Verdict::Arrival(Box::new(Arrival::Notice { received, reply, purges: Vec::new() })))
     }
 
@@ -283,8 +292,8 @@ impl Agent {
         let already = self.disk.is_read(&notice_id);
         let officer = "A. Officer".to_owned();
         if let Some(process) = &mut self.process {
-            let reading = Reading { notice_id, officer, at: now, receipt, reply };
-            process.core.handle_read(reading, already);
+            let step = OfficerStep { notice_id, step: Step::Read, officer, at: now, receipt, reply };
+            process.core.handle_step(step, Vec::new(), already);
         }
         self.run(stage)
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use valise_agent::core::{Deadline, Outcome};
+use valise_agent::core::{Alarm, Outcome};
 use valise_proto::directory::{AgencyEntry, Directory};
 use valise_proto::envelope::{Envelope, Header, NoticeKind, OpenedPortion, PlainPortion, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
@@ -244,15 +244,15 @@ impl Model {
     }
 
     /// The time for answers to a notice is over, and its originator is told.
-    pub(crate) fn deadline_passed(&mut self, agency: usize, deadline: Deadline) -> Result<(), Violation> {
+    pub(crate) fn deadline_passed(&mut self, agency: usize, alarm: &Alarm) -> Result<(), Violation> {
         let of_it = |truth: &&mut Truth| {
             truth.author == agency
-                && truth.header.notice_id == deadline.notice_id
-                && truth.header.respond_by == Some(deadline.respond_by)
+                && truth.header.notice_id == alarm.notice_id
+                && truth.header.respond_by == Some(alarm.respond_by)
         };
         let truth = self.truths.values_mut().find(of_it);
         let once = truth.is_some_and(|truth| !std::mem::replace(&mut truth.deadline_passed, true));
-        Violation::unless(once, "G8", || format!("the deadline of {} was told twice", deadline.notice_id))
+        Violation::unless(once, "G8", || format!("the deadline of {} was told twice", alarm.notice_id))
     }
 
     /// A bound holds (G10).

@@ -3,7 +3,10 @@
 use valise_proto::id::NoticeId;
 
 use super::{ClientError, LocalClient, unusable};
-use crate::api::types::{CorrectRequest, Queued, RespondRequest, TrackFacts, WithdrawRequest};
+use crate::api::types::{
+    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts,
+    WithdrawRequest,
+};
 
 /// How long [`LocalClient::track_after`] waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,24 @@ impl LocalClient {
     pub async fn withdraw(&self, id: &NoticeId, request: &WithdrawRequest) -> Result<Queued, ClientError> {
         let request = serde_json::to_vec(request).map_err(unusable)?;
         self.post(&format!("/v1/notices/{id}/withdraw"), request.into()).await
+    }
+
+    /// States that a received notice was acted upon.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn act(&self, id: &NoticeId, request: &ActRequest) -> Result<NoticeFacts, ClientError> {
+        let request = serde_json::to_vec(request).map_err(unusable)?;
+        self.post(&format!("/v1/notices/{id}/act"), request.into()).await
+    }
+
+    /// States that a received notice cannot be used here.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn decline(&self, id: &NoticeId, request: &DeclineRequest) -> Result<NoticeFacts, ClientError> {
+        let request = serde_json::to_vec(request).map_err(unusable)?;
+        self.post(&format!("/v1/notices/{id}/decline"), request.into()).await
     }
 
     /// The way of a notice that was sent from here.

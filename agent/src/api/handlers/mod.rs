@@ -6,6 +6,7 @@ pub(super) mod inbox;
 pub(super) mod node;
 pub(super) mod notices;
 pub(super) mod sent;
+pub(super) mod steps;
 pub(super) mod track;
 
 use std::sync::Arc;

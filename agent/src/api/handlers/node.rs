@@ -8,10 +8,11 @@ use utoipa_axum::routes;
 use super::{Answer, apart};
 use crate::api::caller::Onlooker;
 use crate::api::error::ApiError;
-use crate::api::types::{AsideFacts, DirectoryView, ErrorBody, NodeStatus, SentFacts};
+use crate::api::types::{AsideFacts, Direction, DirectoryView, ErrorBody, LateFacts, NodeStatus, SentFacts};
 use crate::api::{standing, views};
-use crate::node::Desk;
+use crate::core::Side;
 use crate::node::office::Office;
+use crate::node::{Desk, alarms};
 use crate::renewal::Pending;
 
 /// The paths of this matter.
@@ -21,6 +22,8 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
 
 /// Entries of the short lists in the node's status.
 const STATUS_LIST_MAX: usize = 10;
+/// Notices whose time for answers is over that are looked at for those.
+const PASSED_MAX: usize = 500;
 
 /// How the node is.
 #[utoipa::path(get, path = "/v1/status", tag = "node",
@@ -46,6 +49,7 @@ pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Ans
             outbox,
             accounts: office.guard().register().is_some(),
             sent: newest_sent(office)?,
+            late: late(office)?,
             set_aside: asides
                 .into_iter()
                 .map(|aside| AsideFacts { at: aside.at, reason: aside.reason })
@@ -61,6 +65,30 @@ fn newest_sent(office: &Office) -> Result<Vec<SentFacts>, ApiError> {
         newest.extend(office.store().sent(&record.notice_id)?.as_ref().map(views::sent_facts));
     }
     Ok(newest)
+}
+
+/// The newest notices to which answers are owed.
+fn late(office: &Office) -> Result<Vec<LateFacts>, ApiError> {
+    let store = office.store();
+    let mut found = Vec::new();
+    for notice_id in store.passed(PASSED_MAX)? {
+        if found.len() >= STATUS_LIST_MAX {
+            break;
+        }
+        let (direction, respond_by) = match store.received(&notice_id)? {
+            Some(received) => (Direction::Received, received.record.respond_by),
+            None => (Direction::Sent, store.sent_record(&notice_id)?.and_then(|sent| sent.respond_by)),
+        };
+        let side = match direction {
+            Direction::Sent => Side::Originator,
+            Direction::Received => Side::Recipient,
+        };
+        let owing = alarms::owing(office, side, &notice_id)?;
+        if !owing.is_empty() {
+            found.push(LateFacts { notice_id, direction, respond_by, owing });
+        }
+    }
+    Ok(found)
 }
 
 /// Who takes part.

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use valise_proto::envelope::OpenedPortion;
@@ -16,7 +17,7 @@ use crate::api::error::ApiError;
 use crate::api::types::{Direction, ErrorBody, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
 use crate::api::views;
 use crate::compose::content;
-use crate::core::{Change, Reading};
+use crate::core::{Change, OfficerStep, Step};
 use crate::journal::{Deed, Entry};
 use crate::node::Desk;
 use crate::node::office::{Office, Statement};
@@ -52,7 +53,8 @@ pub(in crate::api) fn facts_of(office: &Office, id: &NoticeId) -> Result<NoticeF
     Ok(views::notice_facts(&envelope, direction, &store.receipts(id)?, read.as_ref()))
 }
 
-/// Shows a received notice to an officer and tells its originator, the first time.
+/// Shows a received notice to an officer and tells its originator, the first time. Of a CORRECTION it shows what is other
+/// than before.
 #[utoipa::path(post, path = "/v1/notices/{id}/read", tag = "notices", params(("id" = String, Path, description = "The notice's id")), request_body = ReadRequest,
     responses((status = 200, body = OpenedNotice), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn read(
@@ -69,17 +71,22 @@ pub(in crate::api) async fn read(
     let (opened, reading) = apart(&desk, move |office| open(office, id, officer)).await?;
     // Persist before you speak: nobody is shown anything before it is on record who was.
     let entry = Entry::new(reading.at, &reading.officer, Deed::Open).about(id).because(reason.as_deref());
-    desk.record_reading_with(reading, vec![Change::Journal(Box::new(entry))]).await?;
+    desk.record_step(reading, vec![Change::Journal(Box::new(entry))]).await?;
     let notice = apart(&desk, move |office| {
         // A withdrawal may have come meanwhile.
         showing::check_in_force(office, &id)?;
-        facts_of(office, &id)
-    })
-    .await?;
-    Ok(Json(OpenedNotice { notice, opened }))
+        Ok((facts_of(office, &id)?, differences(office, &id)?))
+    });
+    let (notice, changes) = notice.await?;
+    Ok(Json(OpenedNotice { notice, opened, changes }))
 }
 
-fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFacts>, Reading), ApiError> {
+fn differences(office: &Office, id: &NoticeId) -> Result<Option<Vec<Value>>, ApiError> {
+    let json = office.store().differences(id)?;
+    json.map(|json| serde_json::from_slice(&json).map_err(ApiError::internal)).transpose()
+}
+
+fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFacts>, OfficerStep), ApiError> {
     let now = office.now();
     let (verified, opened) = match showing::open(office, &id) {
         Err(NotShown::Unknown(id)) if office.store().sent_record(&id)?.is_some() => {
@@ -92,15 +99,8 @@ fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFac
     let envelope = verified.envelope();
     let statement = Statement::Read { officer: officer.clone(), portions };
     let receipt = office.receipt(statement, envelope, now);
-    let reply = office.receipt_envelope(envelope.header(), &receipt, &office.directory(), now);
-    let reply = match reply {
-        Ok(outgoing) => Some(Box::new(outgoing)),
-        Err(error) => {
-            tracing::warn!(notice = %id, %error, "a receipt cannot be sent");
-            None
-        }
-    };
-    Ok((opened, Reading { notice_id: id, officer, at: now, receipt, reply }))
+    let reply = super::steps::reply(office, envelope.header(), &receipt, now);
+    Ok((opened, OfficerStep { notice_id: id, step: Step::Read, officer, at: now, receipt, reply }))
 }
 
 fn opened_facts(portion: &OpenedPortion) -> Result<OpenedFacts, ApiError> {

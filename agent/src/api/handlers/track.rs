@@ -8,15 +8,15 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use valise_proto::envelope::NoticeKind;
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, NoticeStatus, OutstandingFacts, RecipientStatus, TrackFacts};
 use crate::api::views::{self, SentState};
-use crate::node::Desk;
 use crate::node::office::Office;
+use crate::node::{Desk, alarms};
 use crate::officers::Role;
 use crate::store::Sent;
 
@@ -91,15 +91,15 @@ fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
         None => return Err(ApiError::unknown_notice(id)),
     };
     let followed = store.followed_by(id)?.map(|by| by.record.kind);
-    Ok(way(views::notice_status(&sent), followed, office.now()))
+    let owing = alarms::late(&sent);
+    Ok(way(views::notice_status(&sent), &owing, followed, office.now()))
 }
 
 /// `followed` says what took the notice out of force, if something did: then whoever has not proved that it purged it is
 /// outstanding, also who takes no part any more and could not be told.
-fn way(status: NoticeStatus, followed: Option<NoticeKind>, at: Timestamp) -> TrackFacts {
+fn way(status: NoticeStatus, owing: &[AgencyId], followed: Option<NoticeKind>, at: Timestamp) -> TrackFacts {
     let over = status.deadline_passed || status.respond_by.is_some_and(|respond_by| respond_by <= at);
-    let is_late = |recipient: &&RecipientStatus| over && !recipient.answered && recipient.state != "PURGED";
-    let late = status.recipients.iter().filter(is_late).map(|recipient| recipient.agency.clone()).collect();
+    let late = if over { owing.to_vec() } else { Vec::new() };
     let outstanding = status.recipients.iter().filter_map(|recipient| {
         let reason = outstanding(&status, recipient).or_else(|| unproved(followed?, recipient))?;
         Some(OutstandingFacts { agency: recipient.agency.clone(), reason })

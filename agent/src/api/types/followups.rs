@@ -46,6 +46,29 @@ pub struct WithdrawRequest {
     pub label: Option<String>,
 }
 
+/// That a received notice was acted upon.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActRequest {
+    /// The officer who acted, while the node has no officers' accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer: Option<String>,
+    /// Why, for the access journal; needed once the node has officers' accounts. It is not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// That a received notice cannot be used here.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclineRequest {
+    /// The officer who decided it, while the node has no officers' accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer: Option<String>,
+    /// Why; the originator reads it, and it is entered into the access journal.
+    pub reason: String,
+}
+
 /// The way of a notice that was sent from here: every step at every recipient, and what is still to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrackFacts {

@@ -9,15 +9,17 @@ mod sent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::followups::{CorrectRequest, OutstandingFacts, RespondRequest, TrackFacts, WithdrawRequest};
+pub use self::followups::{
+    ActRequest, CorrectRequest, DeclineRequest, OutstandingFacts, RespondRequest, TrackFacts, WithdrawRequest,
+};
 pub use self::inbox::{InboxFilter, InboxPage, SearchRequest};
 pub use self::node::{
-    AgencyFacts, AsideFacts, BrokerFacts, ConnectionFacts, DirectoryFacts, DirectoryView, NodeStatus,
-    SentFacts,
+    AgencyFacts, AsideFacts, BrokerFacts, ConnectionFacts, DirectoryFacts, DirectoryView, LateFacts,
+    NodeStatus, SentFacts,
 };
 pub use self::notices::{
-    Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, Queued, ReadFacts,
-    ReadRequest, ReceiptFacts,
+    Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, Queued,
+    ReadFacts, ReadRequest, ReceiptFacts,
 };
 pub use self::sent::{NoticeStatus, RecipientStatus};
 pub use super::standing::{

@@ -42,6 +42,10 @@ pub struct NodeStatus {
     pub accounts: bool,
     /// The newest notices sent from here.
     pub sent: Vec<SentFacts>,
+    /// Notices to which answers are owed since a time that is over: of ours, and received ones that this agency has not
+    /// answered.
+    #[serde(default)]
+    pub late: Vec<LateFacts>,
     /// What was set aside lately: deliveries that were not shown, and why.
     pub set_aside: Vec<AsideFacts>,
 }
@@ -65,6 +69,22 @@ pub struct SentFacts {
     pub created_at: Timestamp,
     /// QUEUED, ACCEPTED, REFUSED or LAPSED.
     pub state: String,
+}
+
+/// A notice to which answers are owed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LateFacts {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub notice_id: NoticeId,
+    /// Which way it went.
+    pub direction: super::Direction,
+    /// Until when answers were asked for.
+    #[schema(value_type = Option<String>)]
+    pub respond_by: Option<Timestamp>,
+    /// Who owes one.
+    #[schema(value_type = Vec<String>)]
+    pub owing: Vec<AgencyId>,
 }
 
 /// Something that was set aside.

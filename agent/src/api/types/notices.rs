@@ -183,6 +183,10 @@ pub struct OpenedNotice {
     pub notice: NoticeFacts,
     /// The portions that were opened.
     pub opened: Vec<OpenedFacts>,
+    /// Of a CORRECTION: what is other than in what it corrects, as far as that was held here; nothing where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Difference>>)]
+    pub changes: Option<Vec<serde_json::Value>>,
 }
 
 /// An opened portion.
@@ -194,4 +198,18 @@ pub struct OpenedFacts {
     pub label: String,
     /// What it says: `legal_basis`, `purpose`, `review_by` and its `parts`, in the form authors write.
     pub content: serde_json::Value,
+}
+
+/// How the document tells of something that a correction changed; in the code it is the notice model's `Difference`.
+#[derive(ToSchema)]
+pub struct Difference {
+    /// Where, by the id of the part: `parts[p1].birth_date`.
+    #[allow(dead_code)] // only its description is used
+    path: String,
+    /// ADDED, REMOVED or CHANGED.
+    #[allow(dead_code)]
+    change: String,
+    /// What stands there now; nothing where it was removed.
+    #[allow(dead_code)]
+    value: Option<serde_json::Value>,
 }

@@ -18,6 +18,20 @@ pub(super) fn lines(content: &Value) -> String {
     out
 }
 
+/// The lines of what a correction changed, as the local API gives it.
+pub(super) fn changes(changes: &[Value]) -> String {
+    let mut out = String::new();
+    for change in changes {
+        let word = |name: &str| change.get(name).and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let path = change.get("path").and_then(Value::as_str).unwrap_or_default();
+        line(&mut out, INDENT, path, &word("change"));
+        if let Some(value) = change.get("value") {
+            put(&mut out, 2 * INDENT, value);
+        }
+    }
+    out
+}
+
 fn put(out: &mut String, indent: usize, value: &Value) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| field(out, indent, name, value)),

@@ -43,7 +43,7 @@ impl ByHand {
                 Effect::Connect => told.push("connect".to_owned()),
                 Effect::Retire { session } => told.push(format!("retire {}", session.0)),
                 Effect::Close { session, .. } => told.push(format!("close {}", session.0)),
-                Effect::Notify(_) => {}
+                Effect::Notify(_) | Effect::Review(_) => {}
             }
         }
         told
