@@ -141,6 +141,7 @@ pub(super) fn receipt_facts(receipt: &Receipt) -> ReceiptFacts {
         officer: receipt.officer.clone(),
         reason: reason_of(receipt),
         portions: indexes(receipt).collect(),
+        cause: receipt.cause.map(|cause| cause.to_string()),
     }
 }
 

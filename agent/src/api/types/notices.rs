@@ -162,6 +162,9 @@ pub struct ReceiptFacts {
     /// Which portions, of DELIVERED, READ and ACTIONED: those that the recipient says it opened, showed or acted upon.
     #[serde(default)]
     pub portions: Vec<usize>,
+    /// PURGED: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// An officer asks to be shown a notice.

@@ -1,88 +1,12 @@
-//! What becomes of a notice, replayed by the commands officers give over a network of six agencies: answered, corrected
-//! and withdrawn, until every holder has purged it or is listed as outstanding.
-
-use std::error::Error;
+//! Answers, corrections and withdrawals.
 
 use serde_json::{Value, json};
-use valise_proto::label::Classification;
-use valise_tests::{AgencySpec, Network, notices};
+use valise_tests::{Network, notices};
 
-type Outcome = Result<(), Box<dyn Error>>;
-/// What is changed in the JSON of a notice.
-type Change<'a> = &'a dyn Fn(&mut Value);
-
-const KENYA: &str = "ken/ncb";
-/// Whom the notice of [`told_of`] is for.
-const TOLD: [&str; 3] = ["deu/bka", "fra/ncb", "tur/border"];
-const OFFICER: [&str; 4] = ["--officer", "Officer A. Example", "--reason", "a test"];
-/// What `track` ends with where somebody is late or outstanding.
-const ATTENTION: i32 = 3;
-
-/// Kenya, three States that the deportation concerns, and two that it does not.
-async fn six_agencies() -> Result<Network, Box<dyn Error>> {
-    let net = Network::builder()
-        .agency(KENYA)
-        .agency("deu/bka")
-        .agency("fra/ncb")
-        .agency(AgencySpec::new("tur/border").cleared_to(Classification::Confidential))
-        .agency("gbr/nca")
-        .agency("xpo/general-secretariat")
-        .start()
-        .await?;
-    Ok(net)
-}
-
-/// From Kenya to France through Turkey, of a German.
-fn told_of() -> Value {
-    notices::deportation("KEN", "FRA").through("TUR").of("DEU").into()
-}
-
-/// A command of an officer that must succeed, and its JSON.
-async fn told(net: &Network, agency: &str, arguments: &[&str]) -> Result<Value, Box<dyn Error>> {
-    let ran = net.agency(agency).run(&[&["--json"], arguments].concat()).await?;
-    if ran.code != Some(0) {
-        return Err(format!(
-            "{agency} {arguments:?} ended with {:?}: {}{}",
-            ran.code, ran.stdout, ran.stderr
-        )
-        .into());
-    }
-    Ok(ran.json()?)
-}
-
-/// A command of an officer that must be refused, and what it says.
-async fn refused(net: &Network, agency: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
-    let ran = net.agency(agency).run(arguments).await?;
-    if ran.code == Some(0) {
-        return Err(format!("{agency} {arguments:?} was not refused: {}", ran.stdout).into());
-    }
-    Ok(ran.stderr)
-}
-
-fn id(answer: &Value) -> Result<String, Box<dyn Error>> {
-    Ok(answer["notice_id"].as_str().ok_or_else(|| format!("no notice id in {answer}"))?.to_owned())
-}
-
-/// What `track` says of one recipient.
-fn of<'a>(track: &'a Value, agency: &str) -> &'a Value {
-    let recipients = track.pointer("/status/recipients").and_then(Value::as_array);
-    let recipients = recipients.map(Vec::as_slice).unwrap_or_default();
-    recipients.iter().find(|recipient| recipient["agency"] == agency).unwrap_or(&Value::Null)
-}
-
-async fn track(net: &Network, notice: &str, wait: &str) -> Result<(i32, Value), Box<dyn Error>> {
-    let arguments = ["--json", "track", notice, "--wait", wait, "--timeout", "20"];
-    let ran = net.agency(KENYA).run(&arguments).await?;
-    Ok((ran.code.unwrap_or(-1), serde_json::from_str(&ran.stdout)?))
-}
-
-async fn sent(net: &Network, notice: &Value) -> Result<String, Box<dyn Error>> {
-    let sent = net.agency(KENYA).send(notice.clone()).await?;
-    for agency in TOLD {
-        net.agency(agency).expect_notice(&sent).await?;
-    }
-    Ok(sent.id().to_string())
-}
+use crate::case::{
+    ATTENTION, Change, KENYA, OFFICER, Outcome, TOLD, id, of, refused, sent, six_agencies, told, told_of,
+    track,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_recipient_answers_and_the_originator_sees_who_is_left() -> Outcome {
@@ -252,7 +176,7 @@ async fn g11_a_holder_that_takes_part_no_more_is_outstanding_and_blocks_nobody()
 async fn an_answer_is_about_what_came_and_is_no_less_protected_whichever_way_it_is_sent() -> Outcome {
     let net = six_agencies().await?;
     let notice = sent(&net, &told_of()).await?;
-    let file = |answer: &Value| -> Result<String, Box<dyn Error>> {
+    let file = |answer: &Value| -> Outcome<String> {
         let path = net.folder().join("answer.json");
         std::fs::write(&path, serde_json::to_vec(answer)?)?;
         Ok(path.display().to_string())
