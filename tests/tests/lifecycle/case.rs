@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use valise_proto::label::Classification;
 use valise_tests::{AgencySpec, Network, notices};
 
