@@ -24,4 +24,5 @@ mod following;
 mod limits;
 mod listing;
 mod notices;
+mod orders;
 mod publications;

@@ -128,3 +128,66 @@ fn outstanding(status: &NoticeStatus, recipient: &RecipientStatus) -> Option<Str
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use valise_proto::label::Classification;
+    use valise_proto::receipt::ReceiptKind;
+
+    use super::*;
+    use crate::fixture::{Exchange, agency};
+    use crate::store::SentRecord;
+
+    const RECIPIENTS: [&str; 4] = ["deu/bka", "fra/ncb", "ken/ncb", "tur/border"];
+    const KINDS: [ReceiptKind; 6] = [
+        ReceiptKind::Delivered,
+        ReceiptKind::Read,
+        ReceiptKind::Actioned,
+        ReceiptKind::Rejected,
+        ReceiptKind::Purged,
+        ReceiptKind::Expired,
+    ];
+
+    proptest! {
+        /// Whatever came of a notice: once it is out of force, who has not proved that it purged it is outstanding.
+        #[test]
+        fn g11_after_a_withdrawal_everybody_has_purged_or_is_outstanding(
+            said in proptest::collection::vec((0..RECIPIENTS.len(), 0..KINDS.len()), 0..12),
+            accepted in any::<bool>(),
+            answered in proptest::collection::btree_set(0..RECIPIENTS.len(), 0..4),
+        ) {
+            let secret = Classification::Secret;
+            let members: Vec<_> = std::iter::once("gbr/nca").chain(RECIPIENTS).map(|name| (name, secret)).collect();
+            let exchange = Exchange::new(&members);
+            let envelope = exchange.envelope("gbr/nca", &RECIPIENTS, b"x", |_| {});
+            let receipt = |(who, kind): &(usize, usize)| {
+                let (who, kind) = (RECIPIENTS[*who], KINDS[*kind]);
+                if kind == ReceiptKind::Expired {
+                    let mut receipt = exchange.answer(&envelope, None).receipt().clone();
+                    (receipt.kind, receipt.recipient) = (kind, Some(agency(who)));
+                    return receipt.sign(&exchange.broker_key);
+                }
+                exchange.receipt(kind, who, &envelope)
+            };
+            let mut receipts: Vec<_> = said.iter().map(receipt).collect();
+            receipts.extend(accepted.then(|| exchange.answer(&envelope, None)));
+            let sent = Sent {
+                record: SentRecord::of(envelope.header(), envelope.header_digest()),
+                receipts,
+                lapsed_at: None,
+                unsent: None,
+                deadline_passed: false,
+                answered: answered.iter().map(|who| agency(RECIPIENTS[*who])).collect(),
+            };
+            for followed in [NoticeKind::Withdrawal, NoticeKind::Correction] {
+                let way = way(views::notice_status(&sent), &[], Some(followed), exchange.start);
+                for (place, name) in RECIPIENTS.iter().enumerate() {
+                    let purged = said.iter().any(|(who, kind)| *who == place && KINDS[*kind] == ReceiptKind::Purged);
+                    let listed = way.outstanding.iter().filter(|one| one.agency.as_str() == *name).count();
+                    prop_assert_eq!(listed, usize::from(!purged), "{}: {:?}", name, way.outstanding);
+                }
+            }
+        }
+    }
+}
