@@ -106,7 +106,7 @@ fn follow_up(kind: NoticeKind, of: NoticeId, replaces: Vec<NoticeRef>) -> Zeroiz
     }
     parts.push(part);
     if kind == NoticeKind::Withdrawal {
-        ["legal_basis", "purpose", "review_by"].map(|name| fields.remove(name));
+        ["legal_basis", "purpose", "review_by"].iter().for_each(|name| drop(fields.remove(*name)));
     }
     let notice = Notice::from_json(json.to_string().as_bytes(), &policy(), now()).unwrap();
     let portions = notice.with_replaces(replaces).unwrap().portions();
