@@ -20,7 +20,6 @@ pub mod journal;
 pub mod node;
 pub mod officers;
 pub mod pending;
-mod privacy;
 pub mod release;
 pub mod renewal;
 pub mod store;

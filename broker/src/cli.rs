@@ -7,7 +7,9 @@ mod care;
 mod render;
 mod spool;
 
+use std::fs::DirBuilder;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use valise_process::{Confined, Confinement};
 
 use crate::config::{Config, ConfigError, LOG_DEFAULT, LogFormat};
 use crate::server::{self, Broker, NodeFiles};
@@ -103,7 +106,7 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
-    if let Err(error) = crate::privacy::keep_memory_private() {
+    if let Err(error) = valise_process::keep_memory_private() {
         eprintln!(
             "valise-broker: core files cannot be turned off: {error}; keys may be written to one after a crash"
         );
@@ -186,11 +189,34 @@ fn run(path: &Path) -> Outcome {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    confine(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(config));
     // What hangs, hangs on a disk that does not answer; nothing durable is lost by not waiting for it.
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     outcome
+}
+
+/// Before any other thread is started: what follows opens nothing that is not said here.
+fn confine(config: &Config) {
+    for folder in [&config.data, &config.renewal_spool] {
+        // Where one cannot be made, the start says why.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
+    let confinement = Confinement::new()
+        .writing(&config.data)
+        .writing(&config.renewal_spool)
+        .making_file(&config.status_socket)
+        .reading(&config.publication)
+        .reading_file(&config.certificates)
+        .reading_file(&config.tls_key)
+        .reading_file(&config.receipt_key)
+        .reading_file(&config.trust);
+    match confinement.enforce() {
+        Ok(confined @ Confined::Fully) => tracing::info!("{confined}"),
+        Ok(confined @ (Confined::Partly | Confined::NotAtAll)) => tracing::warn!("{confined}"),
+        Err(error) => tracing::warn!(%error, "the process can open what its user can"),
+    }
 }
 
 /// Runs until a signal says stop, or the store fails.

@@ -11,6 +11,5 @@ pub mod core;
 #[cfg(test)]
 mod fixture;
 mod folder;
-mod privacy;
 pub mod server;
 pub mod store;

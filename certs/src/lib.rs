@@ -18,7 +18,6 @@ pub mod journal;
 pub mod keys;
 pub mod member;
 pub mod passphrase;
-mod privacy;
 pub mod profile;
 pub mod register;
 pub mod request;

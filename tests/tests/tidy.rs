@@ -175,10 +175,11 @@ const PATHS_ONLY: [(&str, &str); 1] = [("notice", "valise_proto::notice")];
 /// Which workspace crates each crate may depend on.
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("proto", &[]),
+    ("proto/process", &[]),
     ("proto/transport", &["valise-proto"]),
-    ("broker", &["valise-proto", "valise-transport"]),
-    ("agent", &["valise-proto", "valise-transport"]),
-    ("certs", &["valise-proto"]),
+    ("broker", &["valise-process", "valise-proto", "valise-transport"]),
+    ("agent", &["valise-process", "valise-proto", "valise-transport"]),
+    ("certs", &["valise-process", "valise-proto"]),
 ];
 
 #[test]
@@ -220,8 +221,9 @@ fn the_binaries_begin_in_short_files() {
     }
 }
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "proto/src",
+    "proto/process/src",
     "proto/transport/src",
     "broker/src",
     "agent/src",

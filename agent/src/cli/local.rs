@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use valise_process::{Confined, Confinement};
 use valise_proto::id::{AgencyId, TrustDomain};
 
 use super::client::{misconfigured, unreadable};
@@ -173,6 +174,7 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
     } else {
         logs.init();
     }
+    confine(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -191,6 +193,18 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
             Some(_) => Err(Ended::Told(EXIT_FAILED)),
         }
     })
+}
+
+/// Before any other thread is started: what follows opens nothing that is not said here.
+fn confine(config: &Config) {
+    let confinement = Confinement::new().writing(config.folder.path()).making_file(&config.socket);
+    let listens = config.api_listen.into_iter();
+    let confinement = listens.fold(confinement, |all, address| all.listening(address.port()));
+    match confinement.enforce() {
+        Ok(confined @ Confined::Fully) => tracing::info!("{confined}"),
+        Ok(confined @ (Confined::Partly | Confined::NotAtAll)) => tracing::warn!("{confined}"),
+        Err(error) => tracing::warn!(%error, "the process can open what its user can"),
+    }
 }
 
 pub(super) fn schema() -> Outcome {

@@ -286,7 +286,7 @@ type Outcome = Result<(), Ended>;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = crate::privacy::keep_memory_private() {
+    if let Err(error) = valise_process::keep_memory_private() {
         eprintln!(
             "valise-agent: core files cannot be turned off: {error}; keys may be written to one after a crash"
         );

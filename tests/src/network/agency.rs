@@ -84,6 +84,13 @@ impl Member {
         LocalClient::new(&self.config)
     }
 
+    async fn process_id(&self) -> Option<u32> {
+        match self.node.lock().await.as_ref() {
+            Some(Running::Process(process)) => process.id(),
+            Some(Running::InProcess(_)) | None => None,
+        }
+    }
+
     pub(super) async fn kill(&self) {
         match self.node.lock().await.take() {
             Some(Running::InProcess(node)) => node.kill().await,
@@ -148,6 +155,14 @@ impl<'n> Agency<'n> {
     pub fn log(&self) -> Result<String, NetworkError> {
         let path = self.member()?.log();
         std::fs::read_to_string(&path).map_err(NetworkError::io(&path))
+    }
+
+    /// Its node's process id, where it runs as a process.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn process_id(&self) -> Result<Option<u32>, NetworkError> {
+        Ok(self.member()?.process_id().await)
     }
 
     /// Runs `valise-agent` on its data folder, as an operator does.

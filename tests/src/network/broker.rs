@@ -73,6 +73,19 @@ impl BrokerControl {
         files_below(&self.data())
     }
 
+    /// What it wrote to its log, where it runs as a process.
+    ///
+    /// # Errors
+    /// [`NetworkError::Io`].
+    pub fn log(&self) -> Result<String, NetworkError> {
+        let path = self.log_path();
+        std::fs::read_to_string(&path).map_err(NetworkError::io(&path))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("broker.log")
+    }
+
     /// Its process id, where it runs as a process.
     pub async fn process_id(&self) -> Option<u32> {
         match self.node.lock().await.as_ref() {
@@ -97,7 +110,7 @@ impl BrokerControl {
             Mode::Process => {
                 let config = self.config_path();
                 let arguments: [&Path; 3] = ["run".as_ref(), "--config".as_ref(), &config];
-                let log = self.folder.join("broker.log");
+                let log = self.log_path();
                 Running::Process(Process::start(&binary("valise-broker")?, &arguments, &log)?)
             }
         });

@@ -10,7 +10,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 ///
 /// # Errors
 /// As the kernel says; what could be turned off is off.
-pub(crate) fn keep_memory_private() -> std::io::Result<()> {
+pub fn keep_memory_private() -> std::io::Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let limit = setrlimit(Resource::Core, none);
