@@ -212,6 +212,8 @@ fn confine(config: &Config) {
         .reading_file(&config.tls_key)
         .reading_file(&config.receipt_key)
         .reading_file(&config.trust);
+    let listens = config.metrics_listen.into_iter();
+    let confinement = listens.fold(confinement, |all, address| all.listening(address.port()));
     match confinement.enforce() {
         Ok(confined @ Confined::Fully) => tracing::info!("{confined}"),
         Ok(confined @ (Confined::Partly | Confined::NotAtAll)) => tracing::warn!("{confined}"),

@@ -120,6 +120,8 @@ pub struct Config {
     pub publication: PathBuf,
     /// The folder in which renewal requests wait to be carried to the authority; made where there is none.
     pub renewal_spool: PathBuf,
+    /// Where metrics and health are served, if they are: a loopback address.
+    pub metrics_listen: Option<SocketAddr>,
     /// How much longer than they say a directory and revocation lists are gone by.
     pub freshness_grace: Duration,
     /// Which log lines are written, in the syntax of tracing's `EnvFilter`.
@@ -179,6 +181,7 @@ impl Config {
             listen,
             status_socket: data.join(STATUS_SOCKET_NAME),
             renewal_spool: data.join(SPOOL_NAME),
+            metrics_listen: None,
             freshness_grace: Duration::ZERO,
             data,
             certificates: identity.join(CERTIFICATES_NAME),
@@ -252,6 +255,7 @@ impl Config {
         table.check_socket(status_socket.as_deref());
         let renewal_spool = table.text("renewal_spool").map(|text| folder.join(text));
         let renewal_spool = renewal_spool.or_else(|| data.as_ref().map(|data| data.join(SPOOL_NAME)));
+        let metrics_listen = table.metrics_listen();
         let freshness_grace =
             table.seconds("freshness_grace_minutes", 0, (0, FRESHNESS_GRACE_MINUTES_MAX)) * 60;
         let log = table.log();
@@ -270,6 +274,7 @@ impl Config {
                 trust: trust?,
                 publication: publication?,
                 renewal_spool: renewal_spool?,
+                metrics_listen,
                 freshness_grace,
                 log,
                 log_format,
@@ -386,6 +391,22 @@ impl<'m> Table<'m> {
             self.mistake(
                 "listen",
                 format!("`{text}` is not an address and a port, such as [::]:4433 or 192.0.2.1:4433"),
+            );
+        }
+        addr
+    }
+
+    fn metrics_listen(&mut self) -> Option<SocketAddr> {
+        let text = self.text("metrics_listen")?;
+        // Who corresponds with whom, and how much, is nobody else's business, and nothing here asks who is asking.
+        let addr = text.parse().ok().filter(|addr: &SocketAddr| addr.ip().is_loopback());
+        if addr.is_none() {
+            self.mistake(
+                "metrics_listen",
+                format!(
+                    "`{text}` is not a loopback address and port, such as 127.0.0.1:9464: metrics are given to \
+                     whoever asks, unencrypted, so only to programs on this machine; bring them elsewhere through a tunnel"
+                ),
             );
         }
         addr

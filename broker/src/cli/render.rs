@@ -14,6 +14,9 @@ pub(super) fn render(status: &Status) -> String {
     line("identity", status.identity.to_string());
     line("version", status.version.clone());
     line("listen", status.listen.to_string());
+    if let Some(metrics) = status.metrics_listen {
+        line("metrics", format!("http://{metrics}/metrics"));
+    }
     line("up", duration(Duration::from_secs(status.uptime_seconds)));
     line("certificate", format!("until {}", status.certificate_expires_at));
     let directory = &status.directory;

@@ -28,7 +28,7 @@ fn what_is_required_is_enough_and_paths_are_relative_to_the_file() {
 #[test]
 fn all_mistakes_come_at_once() {
     let text = "listen = 'here'\ndata = 3\ntls_key = ''\ncolour = 1\nlog = 'a=b=c'\nlog_format = 'xml'\n\
-        reload_seconds = 0\nrenewal_spool = 1\nfreshness_grace_minutes = 10081\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
+        reload_seconds = 0\nmetrics_listen = 9464\nrenewal_spool = 1\nfreshness_grace_minutes = 10081\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
         unacknowledged_max = 1025\nin_flight_max = 'many'\nclock_ahead_seconds_max = 301\nlifetime_days_max = 367\n\
         connections_per_agency_max = 0\nconnections_max = 0\nhandshake_seconds = 61\nidle_seconds = 1\n\
         goodbye_seconds = 0\nintake_bytes_max = 1\nsweep_seconds = -1\nspeed = 9\n";
@@ -41,6 +41,7 @@ fn all_mistakes_come_at_once() {
         "receipt_key",
         "trust",
         "publication",
+        "metrics_listen",
         "colour",
         "log",
         "log_format",
@@ -121,6 +122,19 @@ fn room_for_less_than_one_envelope_is_a_mistake() {
 }
 
 #[test]
+fn g10_metrics_are_served_on_loopback_or_not_at_all() {
+    assert_eq!(parse(GOOD).unwrap().metrics_listen, None);
+    for bad in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464", "127.0.0.1", "localhost:9464"] {
+        let mistakes = parse(&format!("metrics_listen = '{bad}'\n{GOOD}")).unwrap_err();
+        assert!(mistakes[0].contains("loopback") && mistakes[0].contains("tunnel"), "{bad}: {mistakes:?}");
+    }
+    for good in ["127.0.0.1:9464", "[::1]:0"] {
+        let config = parse(&format!("metrics_listen = '{good}'\n{GOOD}")).unwrap();
+        assert_eq!(config.metrics_listen, Some(good.parse().unwrap()));
+    }
+}
+
+#[test]
 fn a_socket_path_that_no_kernel_takes_is_a_mistake() {
     let mistakes = parse(&format!("status_socket = '/{}'\n{GOOD}", "s".repeat(107))).unwrap_err();
     assert!(mistakes[0].contains("status_socket") && mistakes[0].contains("107"), "{mistakes:?}");
@@ -138,6 +152,9 @@ fn the_example_configuration_is_in_order_and_what_it_calls_defaults_are_the_defa
     let uncommented =
         |line: &'static str| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line);
     let spelled_out: Vec<_> = example.lines().map(uncommented).collect();
-    assert_eq!(parse(&spelled_out.join("\n")).unwrap(), config);
+    let mut spelled_out = parse(&spelled_out.join("\n")).unwrap();
+    // What is off by default has no default.
+    assert!(spelled_out.metrics_listen.take().is_some());
+    assert_eq!(spelled_out, config);
     assert_eq!(config.limits, Limits::default());
 }

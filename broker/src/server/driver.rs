@@ -1,6 +1,6 @@
 //! The task that owns the core.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,8 +59,8 @@ pub(super) enum Input {
     Violation { session: SessionId, reason: Refusal },
     /// The authority published; `done` is told when decisions are made by it.
     Published { directory: Arc<Directory>, publication: Publication, done: oneshot::Sender<()> },
-    /// How many sessions there are.
-    Sessions { answer: oneshot::Sender<usize> },
+    /// How many sessions there are, and of how many agencies.
+    Sessions { answer: oneshot::Sender<(usize, usize)> },
     /// The end.
     Shutdown,
 }
@@ -158,10 +158,16 @@ impl Driver {
             }
             Input::Sessions { answer } => {
                 // Whoever asked may have gone away.
-                let _ = answer.send(self.core.sessions_len());
+                let _ = answer.send((self.core.sessions_len(), self.agencies()));
             }
             Input::Shutdown => {}
         }
+    }
+
+    /// How many agencies have a connection.
+    fn agencies(&self) -> usize {
+        let peers = self.sessions.values().filter_map(|handle| handle.connection.peer().as_agency());
+        peers.collect::<HashSet<_>>().len()
     }
 
     fn publish(&mut self, directory: Arc<Directory>, publication: Publication, now: Timestamp) {
@@ -204,9 +210,11 @@ impl Driver {
                 }
             }
             Effect::Acknowledge { agency, precedence, cursors } => {
+                let (shared, items) = (Arc::clone(&self.shared), cursors.len());
                 let operations = vec![Operation::Acknowledge { agency, precedence, cursors }];
-                let reply = Box::new(|result: Result<_, StoreError>| {
-                    if let Err(error) = result {
+                let reply = Box::new(move |result: Result<_, StoreError>| match result {
+                    Ok(_) => shared.watch.counts.note_delivered(items),
+                    Err(error) => {
                         tracing::warn!(%error, "acknowledgements were not recorded; the items will be delivered again");
                     }
                 });
@@ -233,6 +241,9 @@ impl Driver {
         let Some(SessionHandle { connection, frames, ending, tasks }) = self.sessions.remove(&session) else {
             return;
         };
+        if let Some(reason) = &reason {
+            self.shared.watch.counts.note_parted(reason.code);
+        }
         match &reason {
             Some(reason) => tracing::info!(peer = %connection.peer(), %reason, "session ended by the broker"),
             None => tracing::debug!(peer = %connection.peer(), "session ended in order"),

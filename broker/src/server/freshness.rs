@@ -36,8 +36,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub(super) const ALL: [Self; 4] =
+        [Self::Directory, Self::Delegation, Self::RevocationList, Self::Certificate];
+
+    /// The word for it in numbers and JSON.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "DIRECTORY",
+            Self::Delegation => "DELEGATION",
+            Self::RevocationList => "REVOCATION_LIST",
+            Self::Certificate => "CERTIFICATE",
+        }
+    }
+
     /// Who makes a new one, and how.
-    fn mend(self) -> &'static str {
+    pub(super) fn mend(self) -> &'static str {
         match self {
             Self::Directory | Self::RevocationList => {
                 "publish and copy the new files here: valise-ca publish"

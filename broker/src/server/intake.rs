@@ -8,7 +8,7 @@
 //! Nothing is answered ACCEPTED but from the committer's reply, which comes after the disk (G4).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -40,6 +40,8 @@ const ANSWERS_MAX: usize = 256;
 struct Chunk {
     first_ordinal: u64,
     frames: Vec<Bytes>,
+    /// When the first of them was read.
+    read_at: Instant,
     room: Room,
 }
 
@@ -103,6 +105,7 @@ async fn read_all(
             first = receiver.next() => first?,
         };
         let Some(first) = first else { return Ok(()) };
+        let read_at = Instant::now();
         let mut bytes = first.len();
         let mut frames = vec![first];
         while frames.len() < frames_max && bytes < CHUNK_BYTES {
@@ -116,7 +119,7 @@ async fn read_all(
             room = wait_for_room(peer, in_flight, count, bytes) => room,
         };
         let Some(room) = room else { return Ok(()) };
-        let chunk = Chunk { first_ordinal, frames, room };
+        let chunk = Chunk { first_ordinal, frames, read_at, room };
         first_ordinal += u64::from(count);
         peer.tasks.spawn(take(Arc::clone(peer), precedence, chunk, answers.clone()));
     }
@@ -150,7 +153,7 @@ async fn take(
     chunk: Chunk,
     answers: mpsc::UnboundedSender<Answers>,
 ) {
-    let Chunk { first_ordinal, frames, room: Room { in_flight, bytes } } = chunk;
+    let Chunk { first_ordinal, frames, read_at, room: Room { in_flight, bytes } } = chunk;
     let in_flight = Arc::new(in_flight);
     let (done, judged) = oneshot::channel();
     let judge = Arc::clone(&peer);
@@ -187,7 +190,9 @@ async fn take(
     let shared = Arc::clone(&peer.shared);
     let reply = Box::new(move |result: Result<Vec<Outcome>, StoreError>| {
         drop(bytes);
+        let answered = accepted.len();
         settle(&shared, accepted, result, &answers, in_flight);
+        shared.watch.counts.note_answered(answered, read_at.elapsed());
     });
     peer.shared.committer.submit(Submission { operations, reply }).await;
 }
@@ -210,6 +215,7 @@ fn judge_one(
         }
         Err((about, refusal)) => {
             if let Some(first) = about.and_then(|about| accepted_before(peer, about, &refusal)) {
+                shared.watch.counts.note_resubmitted();
                 return Err(first.signed().clone());
             }
             tracing::info!(peer = %peer.agency, %refusal, "envelope refused");
@@ -217,6 +223,7 @@ fn judge_one(
                 || (None, sha256(&[&frame])),
                 |About { notice_id, header_digest }| (Some(notice_id), header_digest),
             );
+            shared.watch.counts.note_refused(refusal.code);
             Err(shared.sign(ReceiptKind::Refused, about, None, Some(refusal)).signed().clone())
         }
     }
@@ -330,6 +337,7 @@ fn conclude(
 ) -> Signed {
     match outcome {
         Outcome::Accepted => {
+            shared.watch.counts.note_accepted();
             for recipient in pending.recipients {
                 let inbox = (recipient, pending.precedence);
                 if !queued.contains(&inbox) {
@@ -339,7 +347,10 @@ fn conclude(
             pending.receipt.signed().clone()
         }
         Outcome::Duplicate { receipt } => match SignedReceipt::decode(receipt) {
-            Ok(first) => first.signed().clone(),
+            Ok(first) => {
+                shared.watch.counts.note_resubmitted();
+                first.signed().clone()
+            }
             Err(error) => {
                 tracing::error!(%error, "a stored receipt cannot be read");
                 refuse(shared, &pending, store_unavailable())
@@ -367,6 +378,7 @@ fn conclude(
 }
 
 fn refuse(shared: &Shared, pending: &Pending, refusal: Refusal) -> Signed {
+    shared.watch.counts.note_refused(refusal.code);
     shared.sign(ReceiptKind::Refused, pending.about, None, Some(refusal)).signed().clone()
 }
 

@@ -12,6 +12,7 @@
 //! | [`freshness`] | what runs out, and who says so in time |
 //! | [`spool`] | renewal requests, kept until they were carried to the authority and granted |
 //! | [`status`] | answers `valise-broker status` on a Unix socket |
+//! | [`watch`] | answers whoever watches this broker on loopback: numbers, health, readiness |
 //!
 //! Queues between tasks are bounded, or hold no more than what a bounded one let in.
 
@@ -29,6 +30,7 @@ mod session;
 mod spool;
 mod status;
 mod sweep;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -80,6 +82,14 @@ pub enum StartError {
     /// The status socket cannot be opened.
     #[error(transparent)]
     Status(#[from] SocketError),
+    /// The address for metrics cannot be listened on.
+    #[error("{address}: cannot listen for metrics: {source}; set another `metrics_listen`")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The operating system refused something.
     #[error("{what}: {source}")]
     System {
@@ -110,6 +120,7 @@ pub(crate) struct Shared {
     reader: Reader,
     spool: Arc<Spool>,
     workers: rayon::ThreadPool,
+    watch: watch::Watch,
     inputs: mpsc::Sender<driver::Input>,
     /// Told by the committer's thread, which must not wait.
     queued: mpsc::UnboundedSender<Vec<(AgencyId, Precedence)>>,
@@ -139,6 +150,11 @@ struct InForce {
 }
 
 impl Shared {
+    /// Starts a task that is to run as long as the broker does.
+    fn spawn(&self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.watch.over(what, self.tasks.spawn(task).abort_handle());
+    }
+
     /// What decisions are made by at present.
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
@@ -272,6 +288,7 @@ impl Broker {
         let server = Server::bind(&transport, config.listen)?;
         let local_addr = server.local_addr().map_err(system("the listening address cannot be read"))?;
         let (committer, handle) = Committer::start(store).map_err(system("no committer thread"))?;
+        let (metrics, watch) = watch::listen(config.metrics_listen)?;
         let policy = Policy { directory: Arc::new(directory), limits: config.limits.wire.clone() };
         let core = Core::new(policy.clone(), publication, config.limits.core, now());
         let (inputs, inputs_receiver) = mpsc::channel(INPUTS_MAX);
@@ -296,6 +313,7 @@ impl Broker {
             reader,
             spool,
             workers,
+            watch,
             inputs,
             queued,
             intake_kib: Arc::new(Semaphore::new(intake_kib)),
@@ -309,12 +327,16 @@ impl Broker {
         });
         let driver = driver::Driver::new(core, Arc::clone(&shared));
         let driver = tokio::spawn(driver.run(inputs_receiver, queued_receiver));
-        shared.tasks.spawn(session::accept_all(server, Arc::clone(&shared)));
-        shared.tasks.spawn(reload::watch(Arc::clone(&shared)));
-        shared.tasks.spawn(freshness::watch(Arc::clone(&shared)));
-        shared.tasks.spawn(status::serve(status, Arc::clone(&shared)));
+        shared.watch.over("the core", driver.abort_handle());
+        shared.spawn("listening for agencies", session::accept_all(server, Arc::clone(&shared)));
+        shared.spawn("watching for newer files", reload::watch(Arc::clone(&shared)));
+        shared.spawn("watching what runs out", freshness::watch(Arc::clone(&shared)));
+        shared.spawn("the status socket", status::serve(status, Arc::clone(&shared)));
         if let Some(control) = control::listen(&shared) {
-            shared.tasks.spawn(control::serve(control, Arc::clone(&shared)));
+            shared.spawn("the socket for backups", control::serve(control, Arc::clone(&shared)));
+        }
+        if let Some(metrics) = metrics {
+            shared.tasks.spawn(watch::serve(metrics, Arc::clone(&shared)));
         }
         tracing::info!(identity = %shared.identity, listen = %local_addr, "the broker is running");
         Ok(Self { shared, committer, driver })

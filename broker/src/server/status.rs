@@ -38,6 +38,8 @@ pub struct Status {
     pub version: String,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its metrics are served, if they are.
+    pub metrics_listen: Option<SocketAddr>,
     /// When it was started.
     pub started_at: Timestamp,
     /// How long ago that was, in seconds.
@@ -281,6 +283,7 @@ pub(super) async fn gather(shared: &Arc<Shared>) -> Result<Status, StoreError> {
         identity: shared.identity.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listen: shared.local_addr,
+        metrics_listen: shared.watch.addr,
         started_at: shared.started_at,
         uptime_seconds: now().since(shared.started_at).as_secs(),
         certificate_expires_at: shared.in_force().credentials.not_after(),
@@ -294,7 +297,7 @@ pub(super) async fn gather(shared: &Arc<Shared>) -> Result<Status, StoreError> {
         freshness: freshness::of_shared(shared, now()),
         clock: now(),
         refused: shared.refused(),
-        sessions: sessions.await.unwrap_or(0),
+        sessions: sessions.await.map_or(0, |(sessions, _)| sessions),
         queues,
         spool,
         log_entries,

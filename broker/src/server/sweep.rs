@@ -43,6 +43,7 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     if operations.is_empty() {
         return Ok(false);
     }
+    let expired = operations.iter().filter(|one| matches!(one, Operation::Expire { .. })).count();
     let (done, result) = oneshot::channel();
     let reply = Box::new(move |result: Result<Vec<_>, StoreError>| {
         // The sweep waits for it, unless the broker is stopping.
@@ -53,6 +54,7 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     if !matches!(result.await, Ok(Ok(()))) {
         return Ok(false);
     }
+    shared.watch.counts.note_expired(expired);
     // The driver is gone only when the broker is stopping.
     let _ = shared.queued.send(told);
     Ok(more)

@@ -7,15 +7,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
 use super::{Operation, Outcome, Store, StoreError};
+use crate::metrics::{Histogram, Observed};
 
 /// Most operations in one group.
 const GROUP_OPERATIONS_MAX: usize = 1024;
 /// Most submissions waiting; beyond it, submitters wait.
 const QUEUE_LEN: usize = 256;
+/// Upper bounds of the operations in a group.
+const BATCH_OPERATIONS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+/// Upper bounds of the time a group takes, in microseconds.
+const COMMIT_MICROS: &[u64] =
+    &[500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000];
+/// Seconds in a microsecond.
+const MICRO: f64 = 1e-6;
 
 /// Called once, on the committer's thread, when the operations are durable or have failed. It must not block.
 pub type Reply = Box<dyn FnOnce(Result<Vec<Outcome>, StoreError>) + Send>;
@@ -39,11 +48,35 @@ pub struct CommitStatistics {
     pub syncs: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     groups: AtomicU64,
     operations: AtomicU64,
     syncs: AtomicU64,
+    batches: Histogram,
+    commits: Histogram,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            groups: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            batches: Histogram::new(BATCH_OPERATIONS),
+            commits: Histogram::new(COMMIT_MICROS),
+        }
+    }
+}
+
+impl Counts {
+    /// A group is on stable storage. One without operations only asked to be let in between two others.
+    fn note_committed(&self, operations: usize, begun: Instant) {
+        if operations > 0 {
+            self.batches.observe(u64::try_from(operations).unwrap_or(u64::MAX), 1);
+            self.commits.observe(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), 1);
+        }
+    }
 }
 
 /// Submits operations. Clones share one committer.
@@ -79,6 +112,11 @@ impl CommitterHandle {
         let mut failure = self.failure.subscribe();
         let found = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
         found.unwrap_or_else(stopped)
+    }
+
+    /// How many operations groups had, and how many seconds each took.
+    pub(crate) fn observed(&self) -> (Observed, Observed) {
+        (self.counts.batches.observed(1.0), self.counts.commits.observed(MICRO))
     }
 
     /// What the committer has done so far.
@@ -161,10 +199,12 @@ fn commit_group(store: &mut impl Store, group: Vec<Submission>, counts: &Counts)
         operations.extend(submission.operations);
         replies.push(submission.reply);
     }
+    let begun = Instant::now();
     counts.groups.fetch_add(1, Ordering::Relaxed);
     counts.operations.fetch_add(u64::try_from(operations.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     match commit(store, &operations, counts) {
         Ok(mut outcomes) => {
+            counts.note_committed(operations.len(), begun);
             for (reply, len) in replies.into_iter().zip(lens) {
                 let rest = outcomes.split_off(len.min(outcomes.len()));
                 reply(Ok(std::mem::replace(&mut outcomes, rest)));

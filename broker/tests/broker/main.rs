@@ -19,3 +19,4 @@ mod renewal;
 mod restart;
 mod sessions;
 mod stranger;
+mod watch;

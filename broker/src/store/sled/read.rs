@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::log::{ENTRY_LEN, Entry};
+use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::session::Cursor;
 
 use super::super::keys;
@@ -164,6 +165,31 @@ impl Reader {
             }
         }
         Ok(depths)
+    }
+
+    /// Since when the oldest item of a queue waits: the time of its receipt. `None` where none does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn oldest(&self, agency: &AgencyId, precedence: Precedence) -> Result<Option<Timestamp>, StoreError> {
+        let Some(entry) = self.db.scan_prefix(keys::queue(agency, precedence)).next() else {
+            return Ok(None);
+        };
+        let (_, value) = entry.map_err(failed)?;
+        let receipt = match QueueRecord::decode(&value) {
+            Some(QueueRecord::Receipt(receipt)) => Some(receipt),
+            Some(QueueRecord::Notice(id)) => self.notice(&id)?.map(|kept| kept.receipt),
+            None => None,
+        };
+        Ok(receipt.and_then(|receipt| SignedReceipt::decode(receipt).ok()).map(|signed| signed.receipt().at))
+    }
+
+    /// How many bytes the store takes on disk. Asks the file system about each of its files.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.db.size_on_disk().map_err(failed)
     }
 
     /// How many entries the log has.
