@@ -166,3 +166,45 @@ fn g07_the_root_of_the_log_is_told_and_an_entry_that_was_changed_is_found() {
     assert_ne!(found.log_root, Some(valise_proto::log::root(&leaves)));
     assert!(found.findings.iter().any(|finding| finding.problem.contains("not in the log")));
 }
+
+#[test]
+fn g12_a_record_that_spoils_while_the_broker_runs_is_set_apart_and_the_rest_goes_on() {
+    let (folder, exchange) = (tempfile::tempdir().unwrap(), exchange());
+    let accepted: Vec<_> = (0..4).map(|_| acceptance(&exchange)).collect();
+    let mut store = SledStore::open(folder.path()).unwrap();
+    commit(&mut store, &accepted);
+    let reader = store.reader();
+    let items = inbox(&reader);
+    let france = agency("fra/ncb");
+    // The record of one notice, the place of another in an inbox, and the calendar.
+    let due = reader.due(accepted[0].expires_at.plus(REMEMBER_AFTER_EXPIRY), 10).unwrap();
+    let spoilt = [
+        keys::notice(&accepted[0].notice_id),
+        keys::item(&france, Precedence::Priority, items[1].cursor),
+        keys::due(due[0].key),
+    ];
+    spoilt.iter().for_each(|key| reader.dangerous_write(key, Some(b"spoilt")));
+
+    let late = accepted[0].expires_at.plus(REMEMBER_AFTER_EXPIRY);
+    let due = reader.due(late, 10).unwrap();
+    assert!(
+        !due.is_empty() && due.iter().all(|due| due.expired.is_empty()),
+        "the spoilt calendar stops the sweep"
+    );
+    let cursors = items[1..3].iter().map(|item| item.cursor).collect();
+    let acknowledged = Operation::Acknowledge { agency: france, precedence: Precedence::Priority, cursors };
+    let review = Operation::Review { due: due[0].key, at: late };
+    let again = Operation::Accept(accepted[0].clone());
+    let outcomes = store.apply(&[acknowledged, review, again]).unwrap();
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Done, Outcome::Accepted], "it counts as never accepted");
+    store.make_durable().unwrap();
+    assert_eq!(reader.due(late, 10).unwrap().len(), 1, "what is accepted anew is not in the calendar");
+
+    let dump = reader.dump();
+    for key in &spoilt {
+        let apart = dump.iter().any(|(of, value)| *of == keys::quarantined(key) && value == b"spoilt");
+        assert!(apart, "{key:02x?} is not set apart");
+    }
+    let whole = |item: &InboxItem| item.content == InboxContent::Envelope(accepted[3].envelope.clone());
+    assert!(inbox(&reader).iter().any(whole), "what is sound is not delivered");
+}

@@ -8,7 +8,7 @@
 //! | `n` | notice id | [`super::record::NoticeRecord`] |
 //! | `q` | agency, precedence, cursor | [`super::record::QueueRecord`] |
 //! | `x` | time in whole seconds, notice id | further ids: what is to be looked at then, that notice first |
-//! | `z` | a key of the above | the value that could not be read, set apart by `valise-broker verify-store` |
+//! | `z` | a key of the above | the value that could not be read, set apart when it was met or by `valise-broker verify-store --quarantine` |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
 

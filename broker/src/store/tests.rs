@@ -401,20 +401,6 @@ fn g12_a_folder_whose_counters_cannot_be_read_is_refused() {
 }
 
 #[test]
-fn g12_a_batch_that_meets_a_record_it_cannot_read_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut store, reader) = open(folder.path());
-    commit(&mut store, &[accept(1, &["fra/ncb"])]);
-    reader.dangerous_write(&keys::notice(&id(1)), Some(b"spoilt"));
-    let before = reader.dump();
-    assert!(matches!(
-        store.apply(&[accept(2, &["fra/ncb"]), accept(1, &["fra/ncb"])]),
-        Err(StoreError::Corrupt { .. })
-    ));
-    assert_eq!(reader.dump(), before);
-}
-
-#[test]
 fn a_path_that_is_no_folder_is_told_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data");

@@ -12,7 +12,7 @@ use valise_proto::wire::session::Cursor;
 use super::super::keys::{self, CHUNK_BYTES_MAX};
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
 use super::super::{Acceptance, DueKey, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
-use super::{corrupt, failed};
+use super::{failed, hex};
 use crate::core::FollowUp;
 
 /// A batch under way: what it has changed so far is seen by what follows in it.
@@ -174,7 +174,10 @@ impl<'a> Change<'a> {
     ) -> Result<(), StoreError> {
         let key = keys::item(agency, precedence, cursor);
         let Some(value) = self.get(&key)? else { return Ok(()) };
-        let record = QueueRecord::decode(&value).ok_or_else(|| corrupt(&key, "not a queue record"))?;
+        let Some(record) = QueueRecord::decode(&value) else {
+            self.set_apart(key, value, "not a queue record");
+            return Ok(());
+        };
         self.remove(key);
         match record {
             QueueRecord::Receipt(_) => Ok(()),
@@ -219,7 +222,10 @@ impl<'a> Change<'a> {
     fn review(&mut self, due: DueKey, at: Timestamp) -> Result<Outcome, StoreError> {
         let key = keys::due(due);
         let Some(value) = self.get(&key)? else { return Ok(Outcome::Done) };
-        let notices = keys::due_notices(due, &value).ok_or_else(|| corrupt(&key, "not notice ids"))?;
+        let Some(notices) = keys::due_notices(due, &value) else {
+            self.set_apart(key, value, "not notice ids");
+            return Ok(Outcome::Done);
+        };
         self.remove(key);
         for id in notices {
             let Some(notice) = self.notice(&id)? else { continue };
@@ -259,10 +265,23 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn notice(&self, id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
+    /// The record of a notice. One that cannot be read is set apart, and the notice counts as one that was never
+    /// accepted: whoever submits it again has it accepted again, and its recipients tell it by its id (G5).
+    fn notice(&mut self, id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
         let key = keys::notice(id);
         let Some(value) = self.get(&key)? else { return Ok(None) };
-        NoticeRecord::decode(&value).map(Some).ok_or_else(|| corrupt(&key, "not a notice record"))
+        let record = NoticeRecord::decode(&value);
+        if record.is_none() {
+            self.set_apart(key, value, "not a notice record");
+        }
+        Ok(record)
+    }
+
+    /// One record that cannot be read holds up nothing else: it is kept under another key, for whoever looks into it.
+    fn set_apart(&mut self, key: Vec<u8>, value: Vec<u8>, problem: &str) {
+        tracing::error!(record = %hex(&key), problem, "a record of the store cannot be read and is set apart; see `valise-broker verify-store`");
+        self.put(keys::quarantined(&key), value);
+        self.remove(key);
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -133,18 +133,26 @@ impl Reader {
     /// [`StoreError`].
     pub fn due(&self, now: Timestamp, count: usize) -> Result<Vec<Due>, StoreError> {
         let mut due = Vec::new();
-        for entry in self.db.scan_prefix(keys::DUE).take(count) {
+        for entry in self.db.scan_prefix(keys::DUE) {
+            if due.len() >= count {
+                break;
+            }
             let (name, value) = entry.map_err(failed)?;
-            let key = keys::due_of(&name).ok_or_else(|| corrupt(&name, "not a due key"))?;
+            // Its place tells nothing, so that nothing can be ended by it: verify-store finds it.
+            let Some(key) = keys::due_of(&name) else { continue };
             if key.second > now.seconds() {
                 break;
             }
-            let notices = keys::due_notices(key, &value).ok_or_else(|| corrupt(&name, "not notice ids"))?;
+            // What cannot be read is set apart by the operation that ends this entry.
+            let notices = keys::due_notices(key, &value).unwrap_or_default();
             let mut expired = Vec::new();
             for id in notices {
-                expired.extend(
-                    self.notice(&id)?.filter(|kept| !kept.undelivered.is_empty()).map(|kept| (id, kept)),
-                );
+                let kept = match self.notice(&id) {
+                    Ok(kept) => kept,
+                    Err(StoreError::Corrupt { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                expired.extend(kept.filter(|kept| !kept.undelivered.is_empty()).map(|kept| (id, kept)));
             }
             due.push(Due { key, expired });
         }
