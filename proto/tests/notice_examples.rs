@@ -21,6 +21,9 @@ const EXAMPLES: [(&str, &[&str], &[&str]); 7] = [
     ("travel", &["tur/border", "xpo/general-secretariat"], &[]),
 ];
 
+/// The follow-ups among them: whom they are for, the notices that they follow say.
+const FOLLOW_UPS: [&str; 3] = ["correction", "response", "withdrawal"];
+
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
 }
@@ -47,7 +50,7 @@ fn every_example_goes_to_whom_paragraph_3_names() {
 
 #[test]
 fn the_examples_stay_notices_for_years() {
-    for (name, _, _) in EXAMPLES {
+    for name in EXAMPLES.into_iter().map(|(name, _, _)| name).chain(FOLLOW_UPS) {
         let json = std::fs::read(folder().join(format!("{name}.json"))).unwrap();
         for now in ["2026-03-01T00:00:00Z", "2027-11-25T12:00:00Z", "2034-12-31T00:00:00Z"] {
             let read = Notice::from_json(&json, &policy(), now.parse().unwrap());
@@ -73,7 +76,8 @@ fn every_file_is_an_example_that_is_tested() {
     let files =
         std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let files: BTreeSet<_> = files.filter_map(|file| Some(file.strip_suffix(".json")?.to_owned())).collect();
-    let tested: BTreeSet<_> = EXAMPLES.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+    let tested = EXAMPLES.into_iter().map(|(name, _, _)| name).chain(FOLLOW_UPS);
+    let tested: BTreeSet<_> = tested.map(ToOwned::to_owned).collect();
     assert_eq!(files, tested);
 }
 

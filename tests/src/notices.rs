@@ -3,14 +3,17 @@
 use serde_json::{Value, json};
 
 /// The notices of `deploy/examples`, by name.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("arrival", include_str!("../../deploy/examples/arrival.json")),
     ("attempted-transit", include_str!("../../deploy/examples/attempted-transit.json")),
+    ("correction", include_str!("../../deploy/examples/correction.json")),
     ("deportation", include_str!("../../deploy/examples/deportation.json")),
     ("family", include_str!("../../deploy/examples/family.json")),
     ("four-citizenships", include_str!("../../deploy/examples/four-citizenships.json")),
+    ("response", include_str!("../../deploy/examples/response.json")),
     ("stateless", include_str!("../../deploy/examples/stateless.json")),
     ("travel", include_str!("../../deploy/examples/travel.json")),
+    ("withdrawal", include_str!("../../deploy/examples/withdrawal.json")),
 ];
 
 /// One of the notices of `deploy/examples` by the name of its file without `.json`; null for another name.

@@ -2,11 +2,12 @@
 //! to nobody else.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use valise_proto::directory::Function;
 use valise_proto::id::NoticeId;
 use valise_proto::label::Classification;
+use valise_tests::network::binary;
 use valise_tests::{AgencySpec, Network, notices};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -16,9 +17,12 @@ const EXAMPLES: [&str; 7] =
 const OTHERS: [&str; 6] =
     ["deu/bka", "fra/ncb", "gbr/nca", "ken/immigration", "tur/border", "xpo/general-secretariat"];
 
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples")
+}
+
 fn file(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples");
-    folder.join(format!("{name}.json")).display().to_string()
+    examples().join(format!("{name}.json")).display().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +54,32 @@ async fn every_example_is_sent_and_reaches_whom_paragraph_3_names() -> Outcome {
             assert!(inbox.iter().all(|entry| entry.notice_id != id), "{agency} was told of {name}");
         }
     }
+    net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g11_two_agencies_play_a_whole_matter_with_the_example_follow_ups() -> Outcome {
+    let net = Network::builder().agency("ken/ncb").agency("fra/ncb").start().await?;
+    let commands = binary("valise-agent")?;
+    let folder = commands.parent().ok_or("the command lies in no folder")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let ran = tokio::process::Command::new(examples().join("two-agencies"))
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .arg(net.agency("ken/ncb").folder()?.path())
+        .arg(net.agency("fra/ncb").folder()?.path())
+        .output()
+        .await?;
+    let (told, errors) = (String::from_utf8(ran.stdout)?, String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{told}{errors}");
+    let steps: Vec<_> = told.lines().filter_map(|line| line.split_once(' ')).collect();
+    let names: Vec<_> = steps.iter().map(|(step, _)| *step).collect();
+    assert_eq!(names, ["sent", "read", "answered", "corrected", "withdrawn", "gone"]);
+    let of = |name| steps.iter().find(|(step, _)| *step == name).map(|(_, id)| id.parse::<NoticeId>());
+    let (notice, withdrawal) = (of("sent").ok_or("not sent")??, of("withdrawn").ok_or("not withdrawn")??);
+    let track = net.agency("ken/ncb").client()?.track(&notice).await?;
+    assert!(track.status.recipients[0].answered && track.status.recipients[0].state == "PURGED", "{track:?}");
+    net.agency("fra/ncb").expect_notice(withdrawal).await?;
     net.stop().await;
     Ok(())
 }

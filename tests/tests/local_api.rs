@@ -1,13 +1,16 @@
 //! The local API as programs use it: an example client that knows the OpenAPI document alone, and follow-ups.
 
 use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde_json::Value;
 use valise_agent::api::client::{ClientError, Until};
+use valise_agent::api::officers::{NewOfficer, NewToken};
 use valise_agent::api::types::{CorrectRequest, RespondRequest, WithdrawRequest};
 use valise_agent::config::Config;
-use valise_tests::{Network, notices};
+use valise_agent::officers::Role;
+use valise_tests::{AgencySpec, Network, notices};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -48,6 +51,47 @@ async fn the_example_client_sends_reads_answers_and_tracks_by_the_published_docu
     let id = steps.get(1).and_then(|sent| sent["notice_id"].as_str()).ok_or("no id")?.parse()?;
     let track = net.agency("ken/ncb").client()?.track(&id).await?;
     assert!(track.status.recipients.iter().any(|one| one.agency.as_str() == "fra/ncb" && one.answered));
+    net.stop().await;
+    Ok(())
+}
+
+/// An address on loopback that nobody listens on at present.
+fn free_address() -> Result<SocketAddr, Box<dyn Error>> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g09_the_example_client_works_over_tcp_with_an_officers_token_and_with_no_other() -> Outcome {
+    let address = free_address()?;
+    let listening = AgencySpec::new("fra/ncb").config(&format!("[api]\nlisten = \"{address}\"\n"));
+    let net = Network::builder().agency("ken/ncb").agency(listening).start().await?;
+    let france = net.agency("fra/ncb").client()?;
+    let (name, roles) = ("Officer A. Example".to_owned(), vec![Role::Reader, Role::Drafter]);
+    let officer = NewOfficer { name: name.clone(), roles, password: "correct horse battery".to_owned() };
+    france.add_officer(&officer).await?;
+    let issued = france.issue_token(&NewToken { name, label: "desk".to_owned(), days: 1 }).await?;
+    let folder = tempfile::tempdir()?;
+    let (file, token) = (folder.path().join("notice.json"), folder.path().join("token.txt"));
+    std::fs::write(&file, Value::from(notices::deportation("KEN", "FRA").of("FRA")).to_string())?;
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/client.py");
+    let sender = socket(&net, "ken/ncb")?;
+    let client = async |secret: &str| -> Result<std::process::Output, Box<dyn Error>> {
+        std::fs::write(&token, secret)?;
+        let mut command = tokio::process::Command::new("python3");
+        command.arg("-B").arg(&here).args(["--sender", &sender]);
+        command.args(["--recipient", &format!("http://{address}")]).arg("--recipient-token").arg(&token);
+        Ok(command.arg("--officer").arg("Officer A. Example").arg(&file).output().await?)
+    };
+    let refused = client("vat_00").await?;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("LOGIN_FAILED"), "{said}");
+    assert_eq!(net.broker().status().await?.log_entries, 0, "something was sent all the same");
+    let done = client(&issued.token).await?;
+    let (told, errors) = (String::from_utf8(done.stdout)?, String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{told}{errors}");
+    let steps: Vec<Value> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let names: Vec<_> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(names, ["previewed", "sent", "arrived", "read", "answered", "tracked"]);
     net.stop().await;
     Ok(())
 }

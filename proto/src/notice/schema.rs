@@ -24,7 +24,7 @@ mod tests {
     use super::super::fixture::{DEPORTATION, mistakes};
     use super::*;
 
-    const EXAMPLES: [&str; 7] = [
+    const EXAMPLES: [&str; 10] = [
         DEPORTATION,
         include_str!("../../../deploy/examples/travel.json"),
         include_str!("../../../deploy/examples/arrival.json"),
@@ -32,6 +32,9 @@ mod tests {
         include_str!("../../../deploy/examples/four-citizenships.json"),
         include_str!("../../../deploy/examples/attempted-transit.json"),
         include_str!("../../../deploy/examples/stateless.json"),
+        include_str!("../../../deploy/examples/response.json"),
+        include_str!("../../../deploy/examples/correction.json"),
+        include_str!("../../../deploy/examples/withdrawal.json"),
     ];
 
     /// As much of JSON Schema as the schema uses.

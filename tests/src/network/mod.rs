@@ -158,7 +158,7 @@ impl NetworkBuilder {
             enrol_agency(&office, &folder, &id, &spec.profile(first)?)?;
             let relay =
                 Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
-            let config = configure(&folder, &relay)?;
+            let config = configure(&folder, &relay, &spec.config)?;
             let (mode, node) = (self.agencies_as, tokio::sync::Mutex::default());
             let member = Member { id, spec: spec.clone(), config, relay, mode, patience, node };
             members.insert(spec.id.clone(), Arc::new(member));
@@ -373,9 +373,9 @@ fn enrol_agency(
 }
 
 /// Writes the node's configuration, by which it reaches the broker through its relay.
-fn configure(folder: &Folder, relay: &Relay) -> Result<Config, NetworkError> {
+fn configure(folder: &Folder, relay: &Relay, lines: &str) -> Result<Config, NetworkError> {
     let path = folder.config();
-    let text = format!("[brokers]\n{BROKER} = [\"{}\"]\n", relay.local_addr());
+    let text = format!("{lines}\n[brokers]\n{BROKER} = [\"{}\"]\n", relay.local_addr());
     std::fs::write(&path, text).map_err(NetworkError::io(&path))?;
     Config::of_folder(folder.clone()).map_err(NetworkError::value)
 }

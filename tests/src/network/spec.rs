@@ -17,6 +17,7 @@ pub struct AgencySpec {
     pub(super) functions: Vec<Function>,
     pub(super) contact_point: Option<bool>,
     pub(super) running: bool,
+    pub(super) config: String,
 }
 
 impl AgencySpec {
@@ -31,6 +32,7 @@ impl AgencySpec {
             functions: Vec::new(),
             contact_point: None,
             running: true,
+            config: String::new(),
         }
     }
 
@@ -73,6 +75,13 @@ impl AgencySpec {
     #[must_use]
     pub fn not_running(mut self) -> Self {
         self.running = false;
+        self
+    }
+
+    /// Lines of its node's configuration, beside the brokers.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.config);
         self
     }
 
