@@ -1,20 +1,17 @@
 //! What is entered into the access journal about deeds that several handlers share.
 
-use valise_proto::envelope::{Header, NoticeKind};
+use valise_proto::envelope::NoticeKind;
 use valise_proto::id::Timestamp;
 
 use super::caller::Caller;
-use crate::compose::preview::PreviewOmission;
+use crate::compose::Signed;
+use crate::compose::preview::{PreviewNotTold, PreviewOmission};
 use crate::core::Change;
 use crate::journal::{Deed, Entry};
 
-/// That a notice was sent, and for each State that was left out, why.
-pub(in crate::api) fn of_sending(
-    caller: &Caller,
-    at: Timestamp,
-    header: &Header,
-    omissions: &[PreviewOmission],
-) -> Vec<Change> {
+/// That a notice was sent, and for each State that was left out, and each agency that could not be told, why.
+pub(in crate::api) fn of_sending(caller: &Caller, at: Timestamp, signed: &Signed) -> Vec<Change> {
+    let (header, table) = (signed.envelope().header(), signed.table());
     let id = header.notice_id;
     let sent = Entry::new(at, &caller.officer, deed(header.kind)).about(id).saying(format_args!(
         "{} {}, {} recipients",
@@ -24,9 +21,19 @@ pub(in crate::api) fn of_sending(
     ));
     let omitted = |omission: &PreviewOmission| {
         let entry = Entry::new(at, &caller.officer, Deed::Omission).about(id);
-        entry.because(Some(&omission.reason)).saying(&omission.state)
+        entry
+            .because(Some(&omission.reason))
+            .saying(format_args!("{} ({})", omission.state, omission.rests_on))
     };
-    let entries = std::iter::once(sent).chain(omissions.iter().map(omitted));
+    let not_told = |one: &PreviewNotTold| {
+        let entry = Entry::new(at, &caller.officer, Deed::NotTold).about(id);
+        let holds = if one.outstanding { "outstanding: " } else { "" };
+        let basis = one.rests_on.as_ref().map(|basis| format!(" ({basis})")).unwrap_or_default();
+        entry.saying(format_args!("{holds}{}{basis}", one.rule))
+    };
+    let entries = std::iter::once(sent)
+        .chain(table.omissions.iter().map(omitted))
+        .chain(table.not_told.iter().map(not_told));
     entries.map(|entry| Change::Journal(Box::new(entry))).collect()
 }
 

@@ -103,6 +103,7 @@ impl From<ComposeError> for ApiError {
             ComposeError::NotFollowed(error) => error.into(),
             ComposeError::NotAnswered(error) => error.into(),
             ComposeError::Seal(_) => Self::new(unprocessable, "INVALID_NOTICE", error),
+            ComposeError::Table(_) => Self::internal(error),
             ComposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", error),
         }
     }

@@ -155,6 +155,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(handlers::steps::routes())
         .merge(handlers::track::routes())
         .merge(handlers::sent::routes())
+        .merge(handlers::preview::routes())
         .merge(handlers::node::routes())
         .merge(handwork::routes())
         .merge(events::routes())

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::caller::Caller;
 use super::entries;
 use super::error::ApiError;
-use super::handlers::{Answer, apart, body_of, compose, id_of};
+use super::handlers::{Answer, apart, body_of, compose, id_of, preview};
 use super::types::{ErrorBody, Queued};
 use crate::compose::Draft;
 use crate::compose::preview::Preview;
@@ -54,6 +54,12 @@ pub struct PendingDraft {
     pub pending: PendingFacts,
     /// What the author wrote.
     pub notice: Value,
+    /// Who would be able to read what if it were approved now.
+    #[serde(default)]
+    pub preview: Option<Preview>,
+    /// Why there is no such table: what was written cannot be sent any more.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// Who decides, and why.
@@ -149,14 +155,23 @@ async fn pending_draft(
 ) -> Answer<PendingDraft> {
     let id = id_of(&id)?;
     caller.must_any(&[Role::Drafter, Role::Releaser])?;
-    let pending = apart(&desk, move |office| waiting(office, &id)).await?;
+    let (pending, table) = apart(&desk, move |office| {
+        let pending = waiting(office, &id)?;
+        let table = preview::of_draft(office, &pending);
+        Ok((pending, table))
+    })
+    .await?;
     if pending.drafter != caller.officer {
         caller.must(Role::Releaser)?;
     }
     let notice = serde_json::from_str(pending.json()).map_err(ApiError::internal)?;
     let entry = Entry::new(desk.office().now(), &caller.officer, Deed::Open).about(id);
     desk.journal(entry.saying("a draft that waits for a second officer")).await?;
-    Ok(Json(PendingDraft { pending: PendingFacts::from(&pending), notice }))
+    let (preview, problem) = match table {
+        Ok(table) => (Some(table), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(Json(PendingDraft { pending: PendingFacts::from(&pending), notice, preview, problem }))
 }
 
 /// Sends what another officer drafted, by the directory and the clock of now.
@@ -184,10 +199,9 @@ async fn approve_draft(
         let now = office.now();
         let json = Zeroizing::new(pending.json().as_bytes().to_vec());
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
-        let preview = Preview::of(&addressed, office.config(), now);
         let signed = addressed.seal_as(id, office, now)?.sign(office)?;
         let drafter = Caller { officer: pending.drafter.clone(), ..caller };
-        let mut changes = entries::of_sending(&drafter, now, signed.envelope().header(), &preview.omissions);
+        let mut changes = entries::of_sending(&drafter, now, &signed);
         let entry = Entry::new(now, &officer, Deed::Release).about(id).because(reason.as_deref());
         let detail = format!("approved {} {}, drafted by {}", pending.kind, pending.label, pending.drafter);
         changes.push(Change::Journal(Box::new(entry.saying(detail))));

@@ -62,8 +62,8 @@ pub(super) enum FollowUp {
         #[arg(long, value_name = "BANNER")]
         label: Option<String>,
     },
-    /// Show every step of a notice at every recipient, and who is late; the exit code is 3 where someone is late, or
-    /// not known to have it
+    /// Show every step of a notice at every recipient, and who is late; the exit code is 3 where someone is late or
+    /// not known to have it, or where it was made from a notice that is out of force
     Track {
         /// The notice
         id: NoticeId,
@@ -167,7 +167,7 @@ fn track(common: &Common, id: &NoticeId, wait: Option<WaitFor>, timeout: u64) ->
     } else {
         tell!("{}", render::track(&track))?;
     }
-    if track.late.is_empty() && track.outstanding.is_empty() {
+    if track.late.is_empty() && track.outstanding.is_empty() && track.rests_on.is_none() {
         return Ok(());
     }
     Err(Ended::Told(EXIT_ATTENTION))

@@ -109,11 +109,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Show who would be able to read what, without sending
+    /// Show who would be able to read what, without sending; or who can, of what was sent or waits for a second officer
     Preview {
         /// The notice, JSON; `-` reads standard input
-        #[arg(value_name = "FILE.json")]
-        file: PathBuf,
+        #[arg(value_name = "FILE.json", required_unless_present = "notice", conflicts_with = "notice")]
+        file: Option<PathBuf>,
+        /// A notice that was sent from here, or a draft or release that waits
+        #[arg(long, value_name = "ID")]
+        notice: Option<NoticeId>,
     },
     /// Seal, sign and queue a notice
     Send {
@@ -381,7 +384,8 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Renew { out } => standing::renew(&common, out.as_deref()),
         Command::Install { from } => standing::install(&common, &from),
-        Command::Preview { file } => remote::preview(&common, &file),
+        Command::Preview { notice: Some(id), .. } => remote::notice_preview(&common, &id),
+        Command::Preview { file, notice: None } => remote::preview(&common, &file.unwrap_or_default()),
         Command::Send { file, wait, timeout } => remote::send(&common, &file, wait, timeout),
         Command::Inbox(args) => inbox::inbox(&common, *args),
         Command::Show { id } => remote::show(&common, &id),

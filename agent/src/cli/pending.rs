@@ -12,7 +12,7 @@ use crate::api::pending::Decision;
 pub(super) enum PendingCommand {
     /// List the drafts that wait
     List,
-    /// Show what the author of a draft wrote
+    /// Show who would be able to read a draft, and what its author wrote
     Show {
         /// The draft
         id: NoticeId,
@@ -41,7 +41,16 @@ pub(super) fn pending(common: &Common, command: PendingCommand) -> Outcome {
         PendingCommand::List => list(common),
         PendingCommand::Show { id } => {
             let draft = ask(common, |node| async move { node.pending_draft(&id).await })?;
-            if common.json { render::json(&draft) } else { render::json(&draft.notice) }
+            if common.json {
+                return render::json(&draft);
+            }
+            if let Some(preview) = &draft.preview {
+                tell!("{}", render::preview(preview))?;
+            }
+            if let Some(problem) = &draft.problem {
+                say!("It cannot be approved as it is: {problem}")?;
+            }
+            render::json(&draft.notice)
         }
         PendingCommand::Approve(Decided { id, reason, officer }) => {
             let decision = Decision { officer, reason };

@@ -41,6 +41,11 @@ pub(super) fn preview(common: &Common, file: &Path) -> Outcome {
     if preview.mistakes.is_empty() { Ok(()) } else { Err(Ended::Told(EXIT_MISTAKES)) }
 }
 
+pub(super) fn notice_preview(common: &Common, id: &NoticeId) -> Outcome {
+    let preview = ask(common, |node| async move { node.notice_preview(id).await })?;
+    if common.json { render::json(&preview) } else { tell!("{}", render::preview(&preview)) }
+}
+
 pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u64) -> Outcome {
     let json = notice(file)?;
     let queued = ask(common, |node| async move { node.send(json).await })?;

@@ -1,21 +1,22 @@
 //! What people read: plain tables.
 
 mod content;
+mod preview;
 pub(super) mod standing;
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
+pub(super) use self::preview::preview;
 use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
     Direction, DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued,
-    ReceiptFacts, TrackFacts,
+    ReceiptFacts, RestsOnFacts, TrackFacts,
 };
 use crate::compose::Mistake;
-use crate::compose::preview::Preview;
 
 /// One line of an event.
 pub(super) fn event(event: &EventFacts) -> String {
@@ -135,52 +136,6 @@ fn mistakes(mistakes: &[Mistake]) -> String {
     lines.join("\n")
 }
 
-pub(super) fn preview(preview: &Preview) -> String {
-    let mut facts = Facts::new();
-    facts
-        .line("Kind", &preview.kind)
-        .line("Precedence", &preview.precedence)
-        .line("Label", &preview.label)
-        .text("");
-    for portion in &preview.portions {
-        facts.text(format!("Portion {}: {} ({})", portion.index, portion.label, portion.holds));
-    }
-    facts.text("");
-    let mut table = Table { rows: Vec::new() };
-    let mut head = vec!["RECIPIENT".to_owned()];
-    head.extend(preview.portions.iter().map(|portion| format!("{}: {}", portion.index, portion.label)));
-    head.push("BECAUSE".to_owned());
-    table.row(head);
-    for recipient in &preview.recipients {
-        let mut cells = vec![recipient.agency.to_string()];
-        for portion in &preview.portions {
-            let access = recipient.access.iter().find(|access| access.portion == portion.index);
-            cells.push(access.map_or("-", |access| if access.allowed { "yes" } else { "no" }).to_owned());
-        }
-        cells.push(recipient.reasons.join("; "));
-        table.row(cells);
-    }
-    facts.text(table);
-    for recipient in &preview.recipients {
-        for access in &recipient.access {
-            if let Some(denial) = &access.denial {
-                facts.text(format!("{} cannot read portion {}: {denial}", recipient.agency, access.portion));
-            }
-        }
-    }
-    if !preview.omissions.is_empty() {
-        facts.text("").text("Left out (kept in your records, never sent):");
-        for omission in &preview.omissions {
-            facts.text(format!("  {}: {}", omission.state, omission.reason));
-        }
-    }
-    facts.text("").text(&preview.warning);
-    if !preview.mistakes.is_empty() {
-        facts.text("").text("It cannot be sent as it is:").text(mistakes(&preview.mistakes));
-    }
-    facts.0
-}
-
 pub(super) fn queued(queued: &Queued) -> String {
     let mut facts = Facts::new();
     facts
@@ -197,7 +152,7 @@ pub(super) fn queued(queued: &Queued) -> String {
             queued.notice_id
         ),
     };
-    facts.text(&said);
+    facts.text(&said).text_of(preview::not_told(&queued.not_told));
     facts.0
 }
 
@@ -384,6 +339,11 @@ pub(super) fn track(track: &TrackFacts) -> String {
     let answered: Vec<_> = answered.collect();
     facts.maybe("Answered", (!answered.is_empty()).then(|| joined(&answered)));
     facts.maybe("Late", (!track.late.is_empty()).then(|| joined(&track.late)));
+    facts.text_of(preview::not_told(&track.not_told));
+    if let Some(RestsOnFacts { source, originator, ended_by, ended_with }) = &track.rests_on {
+        let ended = format!("{source} of {originator}, which is out of force by the {ended_with} {ended_by}");
+        facts.line("RESTS ON", ended);
+    }
     format!("{}{}", notice_status(&track.status), facts.0)
 }
 

@@ -5,14 +5,15 @@ use valise_proto::envelope::{NoticeKind, OpenedPortion, PlainPortion, Precedence
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::PolicyId;
 use valise_proto::notice::{
-    Addressee, Notice, NoticeRef, Omission, Portion, Reason, Rule, difference, replaces,
+    Addressee, Content as Said, Notice, NoticeRef, Omission, Part, Portion, Reason, Rule, difference,
+    replaces,
 };
-pub use valise_proto::notice::{Mistake, schema};
+pub use valise_proto::notice::{Mistake, Safeguard, schema};
 use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::WireError;
 use zeroize::Zeroizing;
 
-use super::preview::PreviewOmission;
+use super::preview::{PreviewDisclosure, PreviewOmission};
 
 /// Why an opened portion's content cannot be used. It names fields and never repeats what they hold.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,56 @@ pub enum Unreadable {
     /// A RECEIPT that does not hold one receipt.
     #[error("it does not hold exactly one receipt and nothing else")]
     NoReceipt,
+}
+
+/// What it rests on that an agency is told; of several the one that weighs most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Paragraph 3: it is told, or its State is left out by an omission.
+    Paragraph3,
+    /// Somebody chose it: the author, who leaves it out again where it cannot be told, or what is answered.
+    Named,
+    /// It holds what the notice takes out of force.
+    Holder,
+    /// It is an agency of the own State.
+    Domestic,
+}
+
+impl Need {
+    fn of(reasons: &[Reason]) -> Self {
+        let need = |reason: &Reason| match reason {
+            Reason::Source | Reason::Destination | Reason::Transit | Reason::Citizenship(_) => {
+                Self::Paragraph3
+            }
+            Reason::Interpol | Reason::Named | Reason::Originator | Reason::Requester => Self::Named,
+            Reason::Previous => Self::Holder,
+            Reason::Domestic(_) => Self::Domestic,
+        };
+        let weight = |need: &Self| match need {
+            Self::Paragraph3 => 3,
+            Self::Named => 2,
+            Self::Holder => 1,
+            Self::Domestic => 0,
+        };
+        reasons.iter().map(need).max_by_key(weight).unwrap_or(Self::Named)
+    }
+
+    /// Whether the others are told where this one cannot be.
+    pub(super) fn may_fail(self) -> bool {
+        match self {
+            Self::Paragraph3 | Self::Named => false,
+            Self::Holder | Self::Domestic => true,
+        }
+    }
+}
+
+/// An agency that is to be told.
+pub(super) struct Named {
+    pub(super) agency: AgencyId,
+    pub(super) reasons: Vec<String>,
+    pub(super) need: Need,
+    /// The paragraph that it rests on, where there is one.
+    pub(super) rests_on: Option<&'static str>,
 }
 
 /// What the author wrote, found to follow every rule.
@@ -107,16 +158,41 @@ impl Content {
         self.portions.get(index).map(Portion::holds).unwrap_or_default()
     }
 
-    /// The States left out. They are for the author's eyes and records, and are not sent.
-    pub(super) fn omissions(&self) -> Vec<PreviewOmission> {
+    /// The States left out, seen from agency `me`. They are for the author's eyes and records, and are not sent.
+    pub(super) fn omissions(&self, me: &AgencyId) -> Vec<PreviewOmission> {
+        let named = self.notice.left_out(me.state());
+        let named_by = |omission: &Omission| {
+            let reasons = named.iter().filter(|left_out| left_out.omission == omission);
+            reasons.flat_map(|left_out| &left_out.reasons).map(ToString::to_string).collect()
+        };
         let omission = |omission: &Omission| PreviewOmission {
             state: omission.state.to_string(),
             reason: match &omission.text {
                 Some(text) => format!("{}: {}", omission.reason, text.as_str()),
                 None => omission.reason.to_string(),
             },
+            named_by: named_by(omission),
+            rests_on: omission.reason.safeguard().basis().to_owned(),
         };
         self.notice.omissions().iter().map(omission).collect()
+    }
+
+    /// The States of which a refugee is a citizen that are told nevertheless. They are not sent either.
+    pub(super) fn disclosures(&self) -> Vec<PreviewDisclosure> {
+        let disclosures = self.notice.disclosures().iter().map(|disclosure| PreviewDisclosure {
+            state: disclosure.state.to_string(),
+            reason: disclosure.text.as_str().to_owned(),
+            rests_on: Safeguard::NonRefoulement.basis().to_owned(),
+        });
+        disclosures.collect()
+    }
+
+    /// Of a CORRECTION or WITHDRAWAL, the part that says what it takes out of force, and the portion that holds it.
+    pub(super) fn takes_out_of_force(&self) -> Option<(usize, usize)> {
+        let says = |part: &Part| matches!(part.content, Said::Correction(_) | Said::Withdrawal(_));
+        let part = self.notice.parts().iter().position(says)?;
+        let portion = self.portions.iter().position(|portion| portion.parts().iter().any(says))?;
+        Some((part, portion))
     }
 
     /// What is wrong with a RESPONSE to a notice that opens here as `answered`.
@@ -127,18 +203,21 @@ impl Content {
 
     /// Who is to be told by paragraph 3, by the author, and because of the notice that is followed up, each with the
     /// reasons. `previous` are those whom that notice concerns, whether they can be reached or not: a State that is to
-    /// be protected is looked for among all of them. Who was told before and takes no part any more is left out.
+    /// be protected is looked for among all of them.
     pub(super) fn addressees(
         &self,
         me: &AgencyId,
         directory: &Directory,
         previous: &[AgencyId],
-    ) -> Result<Vec<(AgencyId, Vec<String>)>, Vec<Mistake>> {
-        let mut addressees = self.notice.addressees_after(me, directory, previous)?;
-        let active = |to: &Addressee| directory.agency(&to.agency).is_some_and(|it| it.status.is_active());
-        addressees.retain(|to| to.reasons != [Reason::Previous] || active(to));
-        let in_words = |to: Addressee| (to.agency, to.reasons.iter().map(ToString::to_string).collect());
-        Ok(addressees.into_iter().map(in_words).collect())
+    ) -> Result<Vec<Named>, Vec<Mistake>> {
+        let named = |Addressee { agency, reasons }: Addressee| Named {
+            agency,
+            need: Need::of(&reasons),
+            rests_on: reasons.iter().find_map(Reason::basis),
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+        };
+        let addressees = self.notice.addressees_after(me, directory, previous)?;
+        Ok(addressees.into_iter().map(named).collect())
     }
 }
 
@@ -230,10 +309,15 @@ mod tests {
         let exchange = exchange();
         let content = read(EXAMPLE, &policy(), exchange.start).unwrap();
         let addressees = content.addressees(&agency("ken/ncb"), &exchange.directory(), &[]).unwrap();
-        let told: Vec<_> = addressees.iter().map(|(agency, _)| agency.as_str()).collect();
+        let told: Vec<_> = addressees.iter().map(|named| named.agency.as_str()).collect();
         assert_eq!(told, ["fra/ncb", "tur/border", "xpo/general-secretariat"]);
-        assert_eq!(addressees[0].1, ["destination of the movement", "citizenship of p1"]);
-        assert!(content.omissions()[0].reason.starts_with("NO_CONTACT_POINT: "));
+        assert_eq!(addressees[0].reasons, ["destination of the movement", "citizenship of p1"]);
+        let omission = &content.omissions(&agency("ken/ncb"))[0];
+        assert!(omission.reason.starts_with("NO_CONTACT_POINT: "));
+        assert_eq!(
+            (omission.rests_on.as_str(), omission.named_by.is_empty()),
+            ("S/RES/2396, paragraph 3", false)
+        );
         let held: Vec<_> = (0..content.portions().len()).map(|index| content.holds(index)).collect();
         assert_eq!(held, ["movement, remark", "person, custody", "2 grounds"]);
     }

@@ -38,6 +38,19 @@ pub enum Because {
     Expiry,
 }
 
+impl Because {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Author => "the author wrote it",
+            Self::Precedence => "by the precedence",
+            Self::Arrival => "somebody arrives then",
+            Self::Expiry => "the notice is carried no longer",
+        }
+    }
+}
+
 /// What a deadline follows from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Basis<'a> {

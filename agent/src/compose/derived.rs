@@ -8,7 +8,7 @@ use valise_proto::id::{AgencyId, Derivation, Timestamp};
 use zeroize::Zeroizing;
 
 use super::addressing::{Addressed, addressed};
-use super::content;
+use super::content::{self, Named, Need};
 use super::{ComposeError, Draft};
 use crate::core::Draft as Secret;
 use crate::node::office::Office;
@@ -45,7 +45,12 @@ impl Draft {
         office: &Office,
         now: Timestamp,
     ) -> Result<Addressed, ComposeError> {
-        let named = |to: &AgencyId| (to.clone(), vec![NAMED.to_owned()]);
+        let named = |to: &AgencyId| Named {
+            agency: to.clone(),
+            reasons: vec![NAMED.to_owned()],
+            need: Need::Named,
+            rests_on: None,
+        };
         let to = self.content.recipients().iter().map(named).collect();
         let mut addressed = addressed(self, office, now, |_, _| Ok(to))?;
         addressed.derived = Some(derived);

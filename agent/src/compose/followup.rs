@@ -9,10 +9,14 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 use valise_proto::envelope::NoticeKind;
-use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::notice::{NoticeRef, REPLACES_MAX};
 
 use crate::store::{Store, StoreError};
+
+/// The label of the reason of a correction, and of a withdrawal unless another is asked for: everybody who got the notice
+/// has to be able to read that it no longer counts. It is not shared onward, as what it is about may not be.
+pub(crate) const FOLLOW_UP_LABEL: &str = "UNCLASSIFIED//H2";
 
 /// Why a notice cannot be corrected or withdrawn. Nothing was changed.
 #[derive(Debug, Error)]
@@ -62,6 +66,8 @@ pub struct Chain {
     pub replaces: Vec<NoticeRef>,
     /// Everybody who was sent one of them.
     pub holders: BTreeSet<AgencyId>,
+    /// When the last copy of one of them expires.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Chain {
@@ -81,7 +87,7 @@ impl Chain {
             let record = follow_up.record;
             return Err(NotFollowed::Superseded { id: *id, kind: record.kind, by: record.notice_id });
         }
-        let mut chain = Self { replaces: Vec::new(), holders: BTreeSet::new() };
+        let mut chain = Self { replaces: Vec::new(), holders: BTreeSet::new(), expires_at: None };
         let mut next = Some(*id);
         while let Some(id) = next {
             if chain.replaces.len() >= REPLACES_MAX {
@@ -90,6 +96,7 @@ impl Chain {
             let Some(record) = store.sent_record(&id)? else { break };
             chain.replaces.push(NoticeRef { notice_id: id, header_digest: record.header_digest });
             chain.holders.extend(record.recipients);
+            chain.expires_at = chain.expires_at.max(Some(record.expires_at));
             next = store.envelope(&id)?.and_then(|envelope| envelope.header().supersedes);
         }
         Ok(chain)

@@ -2,7 +2,7 @@
 //!
 //! Claimed: a portion's key is wrapped only for recipients whose clearance permits that portion (G3, the first of the
 //! three decisions), and a notice leaves only if every recipient is on the directory, active and able to read some
-//! of it. It holds because [`Addressed`] is where the decision is made and the only thing that can be sealed.
+//! of it; who cannot be told though it should be is on record. It holds because [`Addressed`] is where the decision is made and the only thing that can be sealed.
 
 mod addressing;
 pub mod content;
@@ -20,13 +20,14 @@ use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 use valise_proto::label::Classification;
 use zeroize::Zeroizing;
 
-pub use addressing::{Addressed, Addressee};
+pub use addressing::{Addressed, Addressee, NotTold};
 pub use content::Mistake;
 
 use crate::clock::{new_notice_id, randomness};
 use crate::core::{Draft as DraftBytes, Outgoing};
 use crate::node::office::{Office, Stale};
 use crate::node::showing::NotShown;
+use preview::Preview;
 
 /// Why a notice was not composed. Nothing was stored or sent.
 #[derive(Debug, Error)]
@@ -73,6 +74,9 @@ pub enum ComposeError {
     /// It cannot be sealed.
     #[error("the notice cannot be sealed: {0}")]
     Seal(#[from] SealError),
+    /// The table that is kept with it.
+    #[error("the table of who can read what cannot be kept with the notice: {0}")]
+    Table(String),
     /// It is too large.
     #[error(
         "the envelope would be {len} bytes; at most {max} are carried: divide the notice and send the parts"
@@ -123,6 +127,7 @@ pub struct Sealed {
     json: Zeroizing<Vec<u8>>,
     origin: Option<DraftBytes>,
     review_by: Option<Timestamp>,
+    table: Preview,
 }
 
 impl Addressed {
@@ -150,6 +155,7 @@ impl Addressed {
         }
         let directory: &Arc<Directory> = &self.directory;
         let config = office.config();
+        let table = Preview::of(&self, config, now);
         let draft = HeaderDraft {
             notice_id,
             kind: self.content.kind(),
@@ -172,8 +178,8 @@ impl Addressed {
         // `mistakes` has named every recipient without a key.
         let recipients: Vec<_> = self.addressees.iter().filter_map(recipient).collect();
         let sealed = seal(draft, &self.portions, &recipients, &mut randomness())?;
-        let review_by = self.content.review_by();
-        Ok(Sealed { sealed, json: self.json, origin: self.derived.map(|derived| derived.origin), review_by })
+        let (review_by, origin) = (self.content.review_by(), self.derived.map(|derived| derived.origin));
+        Ok(Sealed { sealed, json: self.json, origin, review_by, table })
     }
 }
 
@@ -185,21 +191,31 @@ impl Sealed {
     pub fn sign(self, office: &Office) -> Result<Signed, ComposeError> {
         let max = office.limits().envelope_bytes_max;
         let envelope = self.sealed.sign(office.vault().signing_key());
-        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)));
-        let outgoing = outgoing.with_origin(self.origin).with_review_by(self.review_by);
+        let table =
+            serde_json::to_vec(&self.table).map_err(|error| ComposeError::Table(error.to_string()))?;
+        let outgoing = Outgoing::new(envelope, Some(DraftBytes(self.json)))
+            .with_origin(self.origin)
+            .with_review_by(self.review_by)
+            .with_table(DraftBytes(Zeroizing::new(table)));
         let len = outgoing.encoded.len();
-        if len > max { Err(ComposeError::TooLarge { len, max }) } else { Ok(Signed(outgoing)) }
+        if len > max { Err(ComposeError::TooLarge { len, max }) } else { Ok(Signed(outgoing, self.table)) }
     }
 }
 
-/// A signed envelope, ready for the outbox.
-pub struct Signed(Outgoing);
+/// A signed envelope, ready for the outbox, and the table of who can read what.
+pub struct Signed(Outgoing, Preview);
 
 impl Signed {
     /// The envelope.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
         &self.0.envelope
+    }
+
+    /// Who can read what of it, who is not told, and why.
+    #[must_use]
+    pub fn table(&self) -> &Preview {
+        &self.1
     }
 
     /// For the outbox.

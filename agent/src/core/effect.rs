@@ -67,6 +67,8 @@ pub struct Outgoing {
     pub origin: Option<Draft>,
     /// When nobody may keep what it says any longer; none where it says nothing about persons.
     pub review_by: Option<Timestamp>,
+    /// Who can read what of it and why, for the store to encrypt; none for receipts.
+    pub table: Option<Draft>,
 }
 
 /// What the author wrote. Its `Debug` shows nothing of it.
@@ -389,7 +391,7 @@ impl Outgoing {
     #[must_use]
     pub fn new(envelope: valise_proto::envelope::Envelope, draft: Option<Draft>) -> Self {
         let encoded = envelope.encode();
-        Self { envelope, encoded, draft, origin: None, review_by: None }
+        Self { envelope, encoded, draft, origin: None, review_by: None, table: None }
     }
 
     /// The same with what it was made from.
@@ -402,6 +404,12 @@ impl Outgoing {
     #[must_use]
     pub fn with_review_by(self, review_by: Option<Timestamp>) -> Self {
         Self { review_by, ..self }
+    }
+
+    /// The same with the table of who can read what.
+    #[must_use]
+    pub fn with_table(self, table: Draft) -> Self {
+        Self { table: Some(table), ..self }
     }
 
     /// What the core remembers of it.

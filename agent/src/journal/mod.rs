@@ -53,6 +53,8 @@ deeds! {
     Release = "RELEASE",
     /// A State was left out.
     Omission = "OMISSION",
+    /// Somebody who should be told could not be: a holder of what was taken out of force, or an agency of the own State.
+    NotTold = "NOT_TOLD",
     /// A portion was disclosed to somebody outside the exchange.
     Disclosure = "DISCLOSURE",
     /// Something was refused: for want of a role, or because it was not the caller's to do.

@@ -14,6 +14,7 @@ use super::decide::Decide;
 use super::downgrade::Downgrade;
 use super::forward::Forward;
 use crate::clock::new_notice_id;
+use crate::compose::preview::Preview;
 use crate::compose::{Addressed, Signed};
 use crate::node::office::Office;
 use crate::pending::{PENDING_MAX, is_same_officer};
@@ -117,6 +118,16 @@ pub fn approve(
     let officers = [order.officer.clone(), officer.to_owned()];
     let signed = order.compose(office, &officers, now)?.seal_as(*id, office, now)?.sign(office)?;
     Ok((order, signed))
+}
+
+/// Who would be able to read what if an order were approved now.
+///
+/// # Errors
+/// [`ReleaseError`].
+pub fn table(office: &Office, id: &NoticeId, now: Timestamp) -> Result<Preview, ReleaseError> {
+    let order = get(office, id, now)?;
+    let addressed = order.compose(office, std::slice::from_ref(&order.officer), now)?;
+    Ok(Preview::of(&addressed, office.config(), now))
 }
 
 /// An order that waits.

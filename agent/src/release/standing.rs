@@ -3,6 +3,7 @@
 
 use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{AgencyId, NoticeId};
+use valise_proto::receipt::PurgeCause;
 
 use super::ReleaseError;
 use super::origin::derived_from;
@@ -24,26 +25,17 @@ pub struct Ended {
 /// [`StoreError`].
 pub fn ended(office: &Office, id: &NoticeId, originator: &AgencyId) -> Result<Option<Ended>, StoreError> {
     let store = office.store();
-    let ends = |kind| matches!(kind, NoticeKind::Correction | NoticeKind::Withdrawal);
-    let mut found = Vec::new();
     if originator == office.agency() {
-        let sent = store.sent_records(usize::MAX)?.into_iter();
-        found.extend(sent.map(|record| (record.notice_id, record.kind)).filter(|(_, kind)| ends(*kind)));
-    } else {
-        let received = store.inbox(usize::MAX)?.into_iter().map(|inbox| inbox.record);
-        let theirs = received.filter(|record| record.originator == *originator);
-        found.extend(theirs.map(|record| (record.notice_id, record.kind)).filter(|(_, kind)| ends(*kind)));
+        let by = store.followed_by(id)?.map(|sent| sent.record);
+        return Ok(by.map(|record| Ended { by: record.notice_id, kind: record.kind }));
     }
-    for (by, kind) in found {
-        let envelope = store.envelope(&by)?;
-        if envelope.is_some_and(|envelope| {
-            let header = envelope.header();
-            header.supersedes == Some(*id) || header.withdraws == Some(*id)
-        }) {
-            return Ok(Some(Ended { by, kind }));
-        }
-    }
-    Ok(None)
+    let Some(purged) = store.purged(id, originator)? else { return Ok(None) };
+    let kind = match purged.cause {
+        PurgeCause::Withdrawn => NoticeKind::Withdrawal,
+        PurgeCause::Corrected => NoticeKind::Correction,
+        PurgeCause::Review | PurgeCause::Officer => return Ok(None),
+    };
+    Ok(purged.by.map(|by| Ended { by, kind }))
 }
 
 /// The notices of ours that were made from what a notice that arrived takes out of force.

@@ -118,7 +118,7 @@ impl Store {
         notice_id: &NoticeId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        for kind in [keys::DRAFT, keys::ORIGIN] {
+        for kind in [keys::DRAFT, keys::TABLE, keys::ORIGIN] {
             self.remove_chunks(batch, &keys::of_notice(kind, notice_id))?;
         }
         if let Some(envelope) = self.envelope(notice_id)? {

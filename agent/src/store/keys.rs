@@ -17,6 +17,8 @@ pub(super) const SENT: u8 = b's';
 pub(super) const ENVELOPE: u8 = b'e';
 /// `d<notice><chunk>` → the author's JSON, encrypted.
 pub(super) const DRAFT: u8 = b'd';
+/// `T<notice><chunk>` → who can read what of a notice of ours and why, encrypted; goes with the author's JSON.
+pub(super) const TABLE: u8 = b'T';
 /// `q<notice><receipt>` → a signed receipt, of ours or about ours.
 pub(super) const RECEIPT: u8 = b'q';
 /// `l<notice>` → when it lapsed in the outbox.

@@ -13,6 +13,7 @@ use super::records::{
 };
 use super::write::CHUNK_BYTES;
 use super::{Store, StoreError, keys};
+use crate::compose::preview::Preview;
 use crate::core::{Memory, OutboxSeq, Seen, SentFacts};
 
 /// A notice of ours and what became of it.
@@ -110,6 +111,15 @@ impl Store {
         let place = keys::of_notice(keys::DRAFT, notice_id);
         let Some(encrypted) = self.chunks(&place)? else { return Ok(None) };
         Ok(Some(self.key.decrypt(&place, &encrypted)?))
+    }
+
+    /// Who can read what of a notice of ours, and why, as it was when it was sent; none where the draft is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn table(&self, notice_id: &NoticeId) -> Result<Option<Preview>, StoreError> {
+        let table = self.secret(&keys::of_notice(keys::TABLE, notice_id))?;
+        table.map(|json| self.parse(&json)).transpose()
     }
 
     /// What is known of a notice of ours, without its receipts.

@@ -102,6 +102,10 @@ impl Store {
             let place = keys::of_notice(keys::DRAFT, notice_id);
             chunks(batch, &place, &self.key.encrypt(&place, &draft.0)?);
         }
+        if let Some(table) = &outgoing.table {
+            let place = keys::of_notice(keys::TABLE, notice_id);
+            chunks(batch, &place, &self.key.encrypt(&place, &table.0)?);
+        }
         if let Some(origin) = &outgoing.origin {
             let place = keys::of_notice(keys::ORIGIN, notice_id);
             chunks(batch, &place, &self.key.encrypt(&place, &origin.0)?);

@@ -25,4 +25,5 @@ mod limits;
 mod listing;
 mod notices;
 mod orders;
+mod outstanding;
 mod publications;

@@ -1,6 +1,7 @@
 //! What needs two officers.
 
 use valise_agent::api::pending::Decision;
+use valise_agent::compose::preview::Preview;
 use valise_agent::journal::Deed;
 use valise_agent::officers::Role;
 use valise_proto::label::Classification;
@@ -42,6 +43,32 @@ async fn g09_nothing_at_the_label_leaves_before_another_officer_approved_it_and_
     assert!(case.node.desk().office().store().sent_record(&id).unwrap().is_some(), "it has another id");
     let who = |deed| case.entries(deed).into_iter().map(|written| written.entry.officer).collect::<Vec<_>>();
     assert_eq!((who(Deed::Send), who(Deed::Release)), (vec![A.to_owned()], vec![B.to_owned()]));
+    case.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g09_the_second_officer_sees_the_table_before_approving() {
+    let case = strict().await;
+    let drafter = case.officer(A, &[Role::Drafter]).await;
+    let releaser = case.officer(B, &[Role::Releaser]).await;
+    let reader = case.officer("Officer C. Example", &[Role::Reader]).await;
+    let drafted = drafter.preview(case.draft()).await.unwrap();
+    let id = drafter.send(case.draft()).await.unwrap().notice_id;
+    let draft = releaser.pending_draft(&id).await.unwrap();
+    // The time for answers follows the clock.
+    let undated = |table: Preview| Preview { respond_by: None, ..table };
+    let drafted = undated(drafted);
+    assert_eq!((draft.preview.map(undated), draft.problem), (Some(drafted.clone()), None));
+    assert_eq!(undated(releaser.notice_preview(&id).await.unwrap()), drafted);
+    assert_eq!(refused(reader.notice_preview(&id).await).code, "ROLE_MISSING");
+    releaser.approve(&id, &because("case 12")).await.unwrap();
+    assert_eq!(
+        undated(releaser.notice_preview(&id).await.unwrap()),
+        drafted,
+        "what was sent has another table"
+    );
+    let looked = case.entries(Deed::Open).into_iter().filter(|one| one.entry.detail.contains("the table"));
+    assert_eq!(looked.count(), 2, "who looked at the reasons of omissions is not on record");
     case.node.stop().await;
 }
 

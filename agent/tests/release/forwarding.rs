@@ -97,6 +97,23 @@ async fn g11_nothing_is_made_of_a_withdrawn_notice() {
 }
 
 #[tokio::test]
+async fn g11_a_notice_that_rests_on_a_withdrawn_one_says_so() {
+    let case = Case::start().await;
+    let source = case.sent(&notice("RESTRICTED", "SECRET")).await;
+    let (kenya, france) = (case.client(KENYA), case.client(FRANCE));
+    let passed_on = queued(france.forward(&source, &forward(&[BORDER], &[0], None)).await.unwrap()).notice_id;
+    assert_eq!(france.track(&passed_on).await.unwrap().rests_on, None);
+    let by = kenya.withdraw(&source, &withdrawal_for("Another person.")).await.unwrap().notice_id;
+    case.arrives(FRANCE, &by).await;
+    let rests_on = france.track(&passed_on).await.unwrap().rests_on.unwrap();
+    assert_eq!((rests_on.source, rests_on.originator.as_str(), rests_on.ended_by), (source, KENYA, by));
+    assert_eq!(rests_on.ended_with.to_string(), "WITHDRAWAL");
+    let from = france.derivations(&passed_on).await.unwrap().from.unwrap();
+    assert_eq!(from.source_ended_by, Some(by));
+    case.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_made_from_another_is_not_corrected_by_hand() {
     let case = Case::start().await;
     let source = case.sent(&notice("RESTRICTED", "SECRET")).await;

@@ -47,8 +47,8 @@ pub struct FollowUp {
     pub notice_id: NoticeId,
     /// Whether copies that wait in inboxes are dropped: of a WITHDRAWAL.
     pub withdraws: bool,
-    /// Agencies that need not be told though they were sent the earlier notice: they take no part any more, or may
-    /// access nothing of this one. Decided when it was admitted, so that the batch alone says what happens.
+    /// Agencies that need not be told though they were sent the earlier notice: they take no part any more, have
+    /// no sealing key that counts, or may access nothing of this one. Decided when it was admitted, so that the batch alone says what happens.
     pub excused: Vec<AgencyId>,
 }
 
@@ -183,7 +183,7 @@ impl Policy {
 
     /// What a CORRECTION or WITHDRAWAL does to an earlier notice, as far as the directory says: who need not be told.
     #[must_use]
-    pub fn follow_up(&self, header: &Header) -> Option<FollowUp> {
+    pub fn follow_up(&self, header: &Header, now: Timestamp) -> Option<FollowUp> {
         let (notice_id, withdraws) = match header.kind {
             NoticeKind::Correction => (header.supersedes?, false),
             NoticeKind::Withdrawal => (header.withdraws?, true),
@@ -195,8 +195,11 @@ impl Policy {
             | NoticeKind::ReleaseRequest
             | NoticeKind::ReleaseDecision => return None,
         };
-        let excused =
-            |entry: &&AgencyEntry| !entry.status.is_active() || header.permitted(&entry.clearance).is_empty();
+        let excused = |entry: &&AgencyEntry| {
+            !entry.status.is_active()
+                || entry.sealing_key_at(now).is_none()
+                || header.permitted(&entry.clearance).is_empty()
+        };
         let agencies = self.directory.content().agencies.values().filter(excused);
         Some(FollowUp { notice_id, withdraws, excused: agencies.map(|entry| entry.id.clone()).collect() })
     }

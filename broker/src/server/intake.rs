@@ -210,7 +210,7 @@ fn judge_one(
         Ok(verified) => {
             let receipt = shared.sign_acceptance(verified.envelope());
             let mut acceptance = acceptance(&verified, frame, &receipt);
-            acceptance.follows = policy.follow_up(verified.header());
+            acceptance.follows = policy.follow_up(verified.header(), at);
             Ok((acceptance, receipt))
         }
         Err((about, refusal)) => {

@@ -25,6 +25,8 @@ use crate::id::{AgencyId, State};
 
 /// INTERPOL's code in ICAO Doc 9303-3, by which its contact point is found.
 const INTERPOL: &str = "XPO";
+/// Why agencies of the own State are told.
+const DOMESTIC_BASIS: &str = "S/RES/2396, paragraph 7";
 
 /// Why an agency is addressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,18 @@ impl Reason {
             | Self::Previous
             | Self::Originator
             | Self::Requester => false,
+        }
+    }
+
+    /// What it rests on, where that is a paragraph.
+    #[must_use]
+    pub fn basis(&self) -> Option<&'static str> {
+        match self {
+            Self::Source | Self::Destination | Self::Transit | Self::Citizenship(_) => {
+                Some(Safeguard::NobodyForgotten.basis())
+            }
+            Self::Domestic(_) => Some(DOMESTIC_BASIS),
+            Self::Interpol | Self::Named | Self::Previous | Self::Originator | Self::Requester => None,
         }
     }
 }
@@ -367,7 +381,7 @@ impl<'a> AddressBook<'a> {
                 let version = directory.version();
                 let rule = format!(
                     "no other active agency of {} has this function in directory version {version}; take it off, or \
-                     ask the authority (S/RES/2396, paragraph 7)",
+                     ask the authority ({DOMESTIC_BASIS})",
                     own.state()
                 );
                 self.note(&format!("domestic[{index}]"), function, &rule);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::json::{Json, Node, Reader, codes, record};
 use super::part::{Slot, part_schema};
 use super::place::Country;
+use super::safeguards::Safeguard;
 use super::terms::TERM_BYTES_MAX;
 use super::text::{Line, List, Prose};
 use crate::directory::Function;
@@ -46,6 +47,13 @@ impl OmissionReason {
             Self::NonRefoulement | Self::ProtectionClaim | Self::HumanRights => true,
             Self::OngoingInvestigation | Self::NoContactPoint | Self::Other => false,
         }
+    }
+
+    /// The safeguard that lets the State be left out: one that protects persons from it, or that of paragraph 3 itself,
+    /// by which a State is told or is left out for a reason on record.
+    #[must_use]
+    pub fn safeguard(self) -> Safeguard {
+        if self.is_protective() { Safeguard::NonRefoulement } else { Safeguard::NobodyForgotten }
     }
 }
 

@@ -124,6 +124,8 @@ async fn g11_at_review_by_every_holder_purges_and_proves_it_and_so_does_the_orig
     let downgrade = ["downgrade", &id, "--portions", "0", "--label", "UNCLASSIFIED", "--to", "fra/ncb"];
     let gone = refused(&net, KENYA, &[&downgrade[..], &OFFICER].concat()).await?;
     assert!(gone.contains("no longer kept here"), "{gone}");
+    let table = refused(&net, KENYA, &["preview", "--notice", &id]).await?;
+    assert!(table.contains("no longer kept here"), "who was left out, and why, is still kept: {table}");
     net.stop().await;
     Ok(())
 }

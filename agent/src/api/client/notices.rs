@@ -38,6 +38,14 @@ impl LocalClient {
         self.post("/v1/preview", json).await
     }
 
+    /// Who can read what of a notice that was sent from here, or of what waits for a second officer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notice_preview(&self, id: &NoticeId) -> Result<Preview, ClientError> {
+        self.get(&format!("/v1/notices/{id}/preview")).await
+    }
+
     /// Seals, signs and queues the notice in `json`; it is on stable storage when this returns.
     ///
     /// # Errors

@@ -64,7 +64,6 @@ pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>)
         let now = office.now();
         let draft = Zeroizing::new(json.to_vec());
         let addressed = Draft::read(json, office, now)?.address(office, now)?;
-        let preview = Preview::of(&addressed, office.config(), now);
         let signed = addressed.seal(office, now)?.sign(office)?;
         let header = signed.envelope().header();
         release::check_by_hand(office, header)?;
@@ -73,7 +72,7 @@ pub(super) async fn queue(desk: &Desk, caller: Caller, json: Zeroizing<Vec<u8>>)
             let until = waiting.until;
             return Ok((signed, vec![Change::Pend(Box::new(waiting))], Some(until)));
         }
-        let entries = entries::of_sending(&caller, now, header, &preview.omissions);
+        let entries = entries::of_sending(&caller, now, &signed);
         Ok((signed, entries, None))
     })
     .await?;
@@ -113,5 +112,6 @@ pub(in crate::api) fn queued_of(signed: &Signed) -> Queued {
         expires_at: header.expires_at,
         respond_by: header.respond_by,
         pending_until: None,
+        not_told: signed.table().not_told.clone(),
     }
 }

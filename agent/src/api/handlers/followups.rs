@@ -20,14 +20,10 @@ use super::{Answer, apart, body_of, compose, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{CorrectRequest, ErrorBody, Queued, RespondRequest, WithdrawRequest};
-use crate::compose::followup::{Chain, NotFollowed};
+use crate::compose::followup::{Chain, FOLLOW_UP_LABEL, NotFollowed};
 use crate::node::Desk;
 use crate::node::office::Office;
 use crate::officers::Role;
-
-/// The label of the reason of a correction, and of a withdrawal unless another is asked for: everybody who got the notice
-/// has to be able to read that it no longer counts. It is not shared onward, as what it is about may not be.
-const FOLLOW_UP_LABEL: &str = "UNCLASSIFIED//H2";
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {

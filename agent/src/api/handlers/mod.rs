@@ -5,6 +5,8 @@ pub(super) mod followups;
 pub(super) mod inbox;
 pub(super) mod node;
 pub(super) mod notices;
+mod outstanding;
+pub(super) mod preview;
 pub(super) mod sent;
 pub(super) mod steps;
 pub(super) mod track;

@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use valise_proto::envelope::NoticeKind;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
+use super::outstanding::{self, Followed};
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
@@ -90,31 +90,44 @@ fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
         None if store.received(id)?.is_some() => return Err(ApiError::was_received(id)),
         None => return Err(ApiError::unknown_notice(id)),
     };
-    let followed = store.followed_by(id)?.map(|by| by.record.kind);
+    let followed = outstanding::followed(store, id)?;
     let owing = alarms::late(&sent);
-    Ok(way(views::notice_status(&sent), &owing, followed, office.now()))
+    let mut track = way(views::notice_status(&sent), &owing, followed.as_ref(), office.now());
+    outstanding::add_untold(office, id, &mut track)?;
+    track.rests_on = outstanding::rests_on(office, id)?;
+    Ok(track)
 }
 
 /// `followed` says what took the notice out of force, if something did: then whoever has not proved that it purged it is
 /// outstanding, also who takes no part any more and could not be told.
-fn way(status: NoticeStatus, owing: &[AgencyId], followed: Option<NoticeKind>, at: Timestamp) -> TrackFacts {
+fn way(status: NoticeStatus, owing: &[AgencyId], followed: Option<&Followed>, at: Timestamp) -> TrackFacts {
     let over = status.deadline_passed || status.respond_by.is_some_and(|respond_by| respond_by <= at);
     let late = if over { owing.to_vec() } else { Vec::new() };
     let outstanding = status.recipients.iter().filter_map(|recipient| {
-        let reason = outstanding(&status, recipient).or_else(|| unproved(followed?, recipient))?;
+        let untold = followed.and_then(|followed| untold(followed, recipient));
+        let reason = untold.or_else(|| not_fetched(&status, recipient));
+        let reason = reason.or_else(|| unproved(followed?, recipient))?;
         Some(OutstandingFacts { agency: recipient.agency.clone(), reason })
     });
     let outstanding = outstanding.collect();
-    TrackFacts { status, late, outstanding, at }
+    TrackFacts { status, late, outstanding, not_told: Vec::new(), rests_on: None, at }
 }
 
-fn unproved(followed: NoticeKind, recipient: &RecipientStatus) -> Option<String> {
+fn unproved(followed: &Followed, recipient: &RecipientStatus) -> Option<String> {
+    let kind = followed.kind;
     (recipient.state != "PURGED")
-        .then(|| format!("a {followed} took it out of force; no proof came that it was purged"))
+        .then(|| format!("a {kind} took it out of force; no proof came that it was purged"))
+}
+
+/// Why a holder could not be told that the notice is out of force, where that is so.
+fn untold(followed: &Followed, recipient: &RecipientStatus) -> Option<String> {
+    let Followed { kind, untold } = followed;
+    let reason = untold.get(&recipient.agency).filter(|_| recipient.state != "PURGED")?;
+    Some(format!("a {kind} took it out of force; {reason}"))
 }
 
 /// Why a recipient is not known to have the notice, where it is not.
-fn outstanding(status: &NoticeStatus, recipient: &RecipientStatus) -> Option<String> {
+fn not_fetched(status: &NoticeStatus, recipient: &RecipientStatus) -> Option<String> {
     let last = || recipient.steps.last().and_then(|step| step.reason.clone());
     match recipient.state.as_str() {
         "PENDING" => Some(match status.state.as_str() {
@@ -132,6 +145,7 @@ fn outstanding(status: &NoticeStatus, recipient: &RecipientStatus) -> Option<Str
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use valise_proto::envelope::NoticeKind;
     use valise_proto::label::Classification;
     use valise_proto::receipt::ReceiptKind;
 
@@ -180,8 +194,10 @@ mod tests {
                 deadline_passed: false,
                 answered: answered.iter().map(|who| agency(RECIPIENTS[*who])).collect(),
             };
-            for followed in [NoticeKind::Withdrawal, NoticeKind::Correction] {
-                let way = way(views::notice_status(&sent), &[], Some(followed), exchange.start);
+            let untold = std::collections::BTreeMap::from([(agency("fra/ncb"), "may access no portion".to_owned())]);
+            for kind in [NoticeKind::Withdrawal, NoticeKind::Correction] {
+                let followed = Followed { kind, untold: untold.clone() };
+                let way = way(views::notice_status(&sent), &[], Some(&followed), exchange.start);
                 for (place, name) in RECIPIENTS.iter().enumerate() {
                     let purged = said.iter().any(|(who, kind)| *who == place && KINDS[*kind] == ReceiptKind::Purged);
                     let listed = way.outstanding.iter().filter(|one| one.agency.as_str() == *name).count();

@@ -82,7 +82,7 @@ impl Act {
     /// What goes into the journal with a notice that is queued.
     fn sending(&self, deed: Deed, at: Timestamp, signed: &Signed) -> Vec<Change> {
         let header = signed.envelope().header();
-        let mut changes = entries::of_sending(&self.caller, at, header, &[]);
+        let mut changes = entries::of_sending(&self.caller, at, signed);
         let entry = self.entry(deed, at, format_args!("{} {}", header.kind, header.notice_id));
         changes.push(Change::Journal(Box::new(entry)));
         changes

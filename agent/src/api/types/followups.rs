@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use valise_proto::id::{AgencyId, Timestamp};
+use valise_proto::envelope::NoticeKind;
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
 use super::NoticeStatus;
+use crate::compose::preview::PreviewNotTold;
 
 /// An answer to a received notice.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -79,9 +81,32 @@ pub struct TrackFacts {
     pub late: Vec<AgencyId>,
     /// Who has not said that it has the notice, and why that may be.
     pub outstanding: Vec<OutstandingFacts>,
+    /// Who should have been told when it was sent and could not be, by which rule.
+    #[serde(default)]
+    pub not_told: Vec<PreviewNotTold>,
+    /// The notice it was made from, where that was corrected or withdrawn since.
+    #[serde(default)]
+    pub rests_on: Option<RestsOnFacts>,
     /// When this was so.
     #[schema(value_type = String)]
     pub at: Timestamp,
+}
+
+/// A notice that another was made from, and that is out of force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestsOnFacts {
+    /// Which.
+    #[schema(value_type = String)]
+    pub source: NoticeId,
+    /// Whose.
+    #[schema(value_type = String)]
+    pub originator: AgencyId,
+    /// The notice that took it out of force.
+    #[schema(value_type = String)]
+    pub ended_by: NoticeId,
+    /// CORRECTION or WITHDRAWAL.
+    #[schema(value_type = String)]
+    pub ended_with: NoticeKind,
 }
 
 /// A recipient that is not known to have a notice.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::followups::{
-    ActRequest, CorrectRequest, DeclineRequest, OutstandingFacts, RespondRequest, TrackFacts, WithdrawRequest,
+    ActRequest, CorrectRequest, DeclineRequest, OutstandingFacts, RespondRequest, RestsOnFacts, TrackFacts,
+    WithdrawRequest,
 };
 pub use self::inbox::{InboxFilter, InboxPage, SearchRequest};
 pub use self::node::{

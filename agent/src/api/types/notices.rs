@@ -5,6 +5,8 @@ use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 
+use crate::compose::preview::PreviewNotTold;
+
 /// A notice was queued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Queued {
@@ -29,6 +31,9 @@ pub struct Queued {
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_until: Option<Timestamp>,
+    /// Who should be told and cannot be, by which rule; everybody else is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_told: Vec<PreviewNotTold>,
 }
 
 /// A received notice, in the list.

@@ -273,3 +273,19 @@ fn g12_nothing_is_admitted_by_a_directory_that_has_expired() {
     assert_eq!(judged(exchange.start.plus(MINUTE)), Ok(()));
     assert_eq!(judged(exchange.start.plus(2 * MINUTE)), Err(RefusalCode::DirectoryStale));
 }
+
+#[test]
+fn g11_who_has_no_sealing_key_need_not_be_told() {
+    let mut exchange = three();
+    let mut draft = exchange.draft("ken/ncb");
+    (draft.kind, draft.withdraws) = (NoticeKind::Withdrawal, Some(draft.notice_id));
+    let withdrawal = exchange.seal(draft, &["tur/border"], &[Classification::Unclassified]);
+    let excused = |exchange: &Exchange| {
+        let policy = Policy { directory: Arc::new(exchange.directory()), limits: Limits::DEFAULT };
+        policy.follow_up(withdrawal.header(), exchange.start).map(|follow_up| follow_up.excused)
+    };
+    assert_eq!(excused(&exchange), Some(Vec::new()), "somebody who can be told need not be");
+    let france = exchange.content.agencies.get_mut(&agency("fra/ncb")).unwrap();
+    france.sealing_keys[0].not_before = exchange.start.plus(DAY);
+    assert_eq!(excused(&exchange), Some(vec![agency("fra/ncb")]));
+}
