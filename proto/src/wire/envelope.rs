@@ -51,20 +51,19 @@ pub(super) fn to_pb(pieces: &Pieces) -> pb::Envelope {
 /// Reads the pieces. Ciphertexts share memory with `bytes`: nothing large is copied.
 pub(crate) fn decode(bytes: Bytes, limits: &Limits) -> Result<Pieces, WireError> {
     check_count("envelope", bytes.len(), limits.envelope_bytes_max)?;
-    check_lists(&bytes, limits)?;
+    scan::check(&bytes, &lists(limits))?;
     from_pb(decode_strict("envelope", bytes)?)
 }
 
-/// Counts portions and wraps before memory is taken for them.
-pub(super) fn check_lists(bytes: &[u8], limits: &Limits) -> Result<(), WireError> {
-    let bounds = [
+/// Portions and wraps, which are counted before memory is taken for them.
+pub(super) fn lists(limits: &Limits) -> [Bound; 2] {
+    [
         Bound { tag: 3, field: "envelope.portions", max: limits.portions_max },
         Bound { tag: 4, field: "envelope.wraps", max: limits.recipients_max },
-    ];
-    scan::check(bytes, &bounds)
+    ]
 }
 
-/// Its lists must have been counted by [`check_lists`].
+/// Its [`lists`] must have been counted.
 pub(super) fn from_pb(message: pb::Envelope) -> Result<Pieces, WireError> {
     Ok(Pieces {
         header: message.header,

@@ -6,7 +6,7 @@ use super::convert::required;
 use super::limits::Limits;
 use super::receipt::{refusal_from_pb, refusal_to_pb};
 use super::scan::{self, Bound};
-use super::session::{Publication, check_publications, publication_from_pb, publication_to_pb};
+use super::session::{Publication, check_publication, publication_from_pb, publication_to_pb};
 use super::{Signed, WireError, check_count, decode, pb};
 use crate::id::{AgencyId, Digest, NoticeId};
 use crate::receipt::SignedReceipt;
@@ -80,9 +80,9 @@ impl Answer {
         use pb::answer::Kind;
         const PUBLICATION: u32 = 1;
         const CERTIFICATE: u32 = 5;
-        check_publications(&frame, PUBLICATION)?;
+        check_publication(&frame, PUBLICATION)?;
         let chain = [Bound { tag: 1, field: "certificate.chain", max: CHAIN_MAX }];
-        scan::inside(&frame, CERTIFICATE).try_for_each(|certificate| scan::check(certificate, &chain))?;
+        scan::check_lone(&frame, Bound { tag: CERTIFICATE, field: "certificate", max: 1 }, &chain)?;
         let message: pb::Answer = decode("answer", frame)?;
         Ok(match required("answer", message.kind)? {
             Kind::Publication(publication) => Self::Publication(publication_from_pb(publication)),

@@ -81,6 +81,14 @@ pub(super) fn check(bytes: &[u8], bounds: &[Bound]) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Checks that a message in a message occurs but once, and no field in it more often than its bound. A decoder joins a
+/// second one to the first, lists and all, so that each could be within the bounds and the whole not.
+pub(super) fn check_lone(bytes: &[u8], lone: Bound, bounds: &[Bound]) -> Result<(), WireError> {
+    let tag = lone.tag;
+    check(bytes, &[lone])?;
+    inside(bytes, tag).try_for_each(|inner| check(inner, bounds))
+}
+
 /// Checks that no field at all occurs more often than `max`, whatever it is.
 pub(super) fn check_every(field: &'static str, bytes: &[u8], max: usize) -> Result<(), WireError> {
     // No message has as many fields; those beyond are unknown to this version, and counted as one.
@@ -119,6 +127,10 @@ mod tests {
             check(&[0x1a, 0].repeat(9), &LIST),
             Err(WireError::TooMany { field: "list", got: 3, max: 2 })
         );
+        let lone = || Bound { tag: 3, field: "lone", max: 1 };
+        assert_eq!(check_lone(&[0x1a, 2, 0x1a, 0], lone(), &LIST), Ok(()));
+        assert!(check_lone(&[0x1a, 2, 0x1a, 0, 0x1a, 0], lone(), &LIST).is_err(), "joined to the first");
+        assert!(check_lone(&[0x1a, 6, 0x1a, 0, 0x1a, 0, 0x1a, 0], lone(), &LIST).is_err());
         assert!(check_every("any", &[0x22, 0].repeat(3), 2).is_err());
         assert!(check_every("any", &[0xfa, 0x7f, 0].repeat(3), 2).is_err(), "an unknown field, often");
         assert_eq!(check_every("any", &[0x22, 0, 0x1a, 0], 1), Ok(()));

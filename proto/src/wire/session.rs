@@ -160,7 +160,7 @@ impl SessionFrame {
     pub fn decode(frame: Bytes) -> Result<Self, WireError> {
         use pb::session_frame::Kind;
         const PUBLICATION: u32 = 2;
-        check_publications(&frame, PUBLICATION)?;
+        check_publication(&frame, PUBLICATION)?;
         let message: pb::SessionFrame = decode("session frame", frame)?;
         Ok(match required("session frame", message.kind)? {
             Kind::Welcome(welcome) => Self::Welcome(Welcome {
@@ -213,10 +213,10 @@ pub(super) fn publication_to_pb(publication: &Publication) -> pb::Publication {
     pb::Publication { directory: publication.directory.clone(), crls: publication.crls.clone() }
 }
 
-/// Counts the CRLs of the publications in field `tag` before memory is taken for them.
-pub(super) fn check_publications(frame: &[u8], tag: u32) -> Result<(), WireError> {
+/// Counts the CRLs of the publication in field `tag` before memory is taken for them.
+pub(super) fn check_publication(frame: &[u8], tag: u32) -> Result<(), WireError> {
     let crls = [Bound { tag: 2, field: "publication.crls", max: CRLS_MAX }];
-    scan::inside(frame, tag).try_for_each(|publication| scan::check(publication, &crls))
+    scan::check_lone(frame, Bound { tag, field: "publication", max: 1 }, &crls)
 }
 
 pub(super) fn publication_from_pb(message: pb::Publication) -> Publication {
@@ -315,8 +315,8 @@ impl Delivery {
         let limits = &Limits::DEFAULT;
         let cursor = Cursor::new(scan::number(&frame, CURSOR));
         let unreadable = |error| UnreadableDelivery { cursor: Some(cursor), error };
-        let counted = scan::inside(&frame, ENVELOPE).try_for_each(|e| envelope::check_lists(e, limits));
-        counted.map_err(unreadable)?;
+        let one = Bound { tag: ENVELOPE, field: "delivery.envelope", max: 1 };
+        scan::check_lone(&frame, one, &envelope::lists(limits)).map_err(unreadable)?;
         let message: pb::Delivery =
             decode("delivery", frame).map_err(|error| UnreadableDelivery { cursor: None, error })?;
         let item = match required("delivery.item", message.item).map_err(unreadable)? {
