@@ -10,6 +10,7 @@ mod node;
 mod values;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -22,6 +23,9 @@ pub(super) use values::read_text;
 use super::mistake::{Mistake, Rule};
 use super::safeguards::Safeguard;
 use crate::label::PolicyId;
+
+/// Most mistakes of reading that are told at once. A mistake takes a hundred times the bytes it was made with.
+const MISTAKES_MAX: usize = 256;
 
 /// Names of fields by which persons could be profiled on a discriminatory ground. No part has any of them; whoever
 /// writes one learns that it is not forgotten but left out on purpose.
@@ -54,14 +58,20 @@ pub(super) struct Reader<'a> {
     policy: &'a PolicyId,
     path: String,
     mistakes: Vec<Mistake>,
+    /// Mistakes beyond [`MISTAKES_MAX`].
+    untold: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(policy: &'a PolicyId) -> Self {
-        Self { policy, path: String::new(), mistakes: Vec::new() }
+        Self { policy, path: String::new(), mistakes: Vec::new(), untold: 0 }
     }
 
-    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+    pub(super) fn into_mistakes(mut self) -> Vec<Mistake> {
+        if self.untold > 0 {
+            let rule = format!("{} further mistakes are not told; mend these first", self.untold);
+            self.mistakes.push(Mistake::new("notice", "", &rule));
+        }
         self.mistakes
     }
 
@@ -72,12 +82,21 @@ impl<'a> Reader<'a> {
     /// Notes a mistake where the reader stands.
     pub(super) fn mistake(&mut self, value: impl ToString, rule: &str) {
         let path = if self.path.is_empty() { "notice" } else { &self.path };
-        self.mistakes.push(Mistake::new(path, value, rule));
+        let mistake = Mistake::new(path, value, rule);
+        self.note(mistake);
     }
 
     /// Notes, where the reader stands, what falls short of a safeguard.
     fn refuse(&mut self, safeguard: Safeguard, value: impl ToString, rule: &str) {
-        self.mistakes.push(Mistake::against(safeguard, &self.path, value, rule));
+        self.note(Mistake::against(safeguard, &self.path, value, rule));
+    }
+
+    fn note(&mut self, mistake: Mistake) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(mistake);
+        } else {
+            self.untold += 1;
+        }
     }
 
     /// Reads what stands in a field.
@@ -109,7 +128,8 @@ impl<'a> Reader<'a> {
             self.mistake(node.excerpt(), "write an object: {…}");
             return None;
         };
-        for (index, (name, value)) in fields.iter().enumerate() {
+        let mut seen = BTreeSet::new();
+        for (name, value) in fields {
             let shown = super::mistake::excerpt(name);
             if PROFILING.contains(&name.to_lowercase().as_str()) {
                 // What stands there is not repeated: it is what must not be recorded.
@@ -119,7 +139,7 @@ impl<'a> Reader<'a> {
             } else if !known.contains(&name.as_str()) {
                 let rule = format!("there is no such field; the fields here are {}", known.join(", "));
                 self.within(&shown, |reader| reader.mistake(value.excerpt(), &rule));
-            } else if fields.iter().take(index).any(|(earlier, _)| earlier == name) {
+            } else if !seen.insert(name) {
                 self.within(&shown, |reader| reader.mistake(value.excerpt(), "the field stands here twice"));
             }
         }

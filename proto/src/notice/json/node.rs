@@ -31,13 +31,9 @@ impl Node {
         let node = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             // `?` stands for a place inside an object whose field was not read to its end.
             let path = error.path().to_string();
-            let path = match path.trim_end_matches('?').trim_end_matches('.') {
-                "" => "notice".to_owned(),
-                path => excerpt(path),
-            };
-            not_json(&path, error.inner())
+            not_json(&excerpt(path.trim_end_matches('?').trim_end_matches('.')), error.inner())
         })?;
-        reader.end().map_err(|error| not_json("notice", &error))?;
+        reader.end().map_err(|error| not_json("", &error))?;
         Ok(node)
     }
 
@@ -54,7 +50,9 @@ impl Node {
     }
 }
 
+/// Where no name that can be shown leads to it, it is of the whole.
 fn not_json(path: &str, error: &serde_json::Error) -> Mistake {
+    let path = if path.is_empty() { "notice" } else { path };
     Mistake::new(path, "", &format!("this is not JSON: {error}"))
 }
 
@@ -123,6 +121,8 @@ mod tests {
         let mistake = Node::parse(br#"{"parts": [{"id": "p1" "role": 1}]}"#).unwrap_err();
         assert_eq!(mistake.path, "parts[0]");
         assert!(mistake.rule.contains("line 1 column 24"), "{}", mistake.rule);
+        let nameless = Node::parse("{\"\u{7f}\":x}".as_bytes()).unwrap_err();
+        assert_eq!(nameless.path, "notice", "a name that cannot be shown is no place");
         for bad in ["", "{", "{} {}", "nul", "[1,]", "{\"a\":NaN}"] {
             assert!(Node::parse(bad.as_bytes()).is_err(), "`{bad}` was taken for JSON");
         }
