@@ -169,7 +169,11 @@ impl Config {
             .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
     }
 
-    fn parse(text: &str, path: &Path, folder: Option<Folder>) -> Result<Self, Vec<String>> {
+    /// Reads the text of a configuration file at `path`; `folder` as in [`Config::read`].
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each; never an empty list.
+    pub fn parse(text: &str, path: &Path, folder: Option<Folder>) -> Result<Self, Vec<String>> {
         let file: File = toml::from_str(text).map_err(|error| vec![error.to_string().trim().to_owned()])?;
         let mut mistakes = Vec::new();
         for key in file.unknown.keys() {

@@ -237,7 +237,11 @@ impl Config {
         }
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<String>> {
+    /// Reads the text of a configuration file in `folder`, to which relative paths in it are relative.
+    ///
+    /// # Errors
+    /// Every mistake, one sentence each; never an empty list.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<String>> {
         let mut values = toml::from_str(text).map_err(|error: toml::de::Error| vec![error.to_string()])?;
         let mut mistakes = Vec::new();
         let limits = take_limits(&mut values, &mut mistakes);

@@ -221,7 +221,7 @@ fn the_binaries_begin_in_short_files() {
     }
 }
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "proto/src",
     "proto/process/src",
     "proto/transport/src",
@@ -229,6 +229,7 @@ const SOURCES: [&str; 8] = [
     "agent/src",
     "certs/src",
     "tests/src",
+    "tests/fuzz/targets/src",
     "tests/sim/src",
 ];
 
