@@ -10,9 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 use valise_proto::directory::Directory;
-use valise_proto::envelope::{Envelope, NoticeKind, OpenedPortion, VerifiedEnvelope};
-use valise_proto::id::Timestamp;
-use valise_proto::notice::NoticeRef;
+use valise_proto::envelope::{Envelope, Header, NoticeKind, OpenedPortion, VerifiedEnvelope};
+use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::notice::{NoticeRef, REVIEW_MAX};
 use valise_proto::receipt::{PurgeCause, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::Item;
@@ -184,6 +184,14 @@ impl Examination<'_> {
             let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
             return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
         }
+        if let Some(refusal) = unkeepable(envelope.header(), content::review_by(opened)) {
+            let reason = format!("notice {} is not kept: {refusal}", envelope.header().notice_id);
+            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
+        }
+        if let Some(refusal) = self.unasked(envelope)? {
+            let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
+            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
+        }
         let purges = match self.purges(envelope, opened)? {
             Ok(purges) => purges,
             Err(refusal) => {
@@ -202,6 +210,29 @@ impl Examination<'_> {
         Ok(Arrival::Notice { received, reply, purges })
     }
 
+    /// Why an answer or a decision is not taken: whoever was not sent what it is about has nothing to answer or decide.
+    /// About what was not sent from here nothing can be said.
+    fn unasked(&self, envelope: &Envelope) -> Result<Option<Refusal>, StoreError> {
+        let header = envelope.header();
+        let about = match header.kind {
+            NoticeKind::Response | NoticeKind::ReleaseDecision => header.in_reply_to,
+            NoticeKind::Travel
+            | NoticeKind::Arrival
+            | NoticeKind::Deportation
+            | NoticeKind::Correction
+            | NoticeKind::Withdrawal
+            | NoticeKind::Receipt
+            | NoticeKind::ReleaseRequest => None,
+        };
+        let sent = about.map(|about| self.office.store().sent_record(&about)).transpose()?.flatten();
+        let stranger = sent.filter(|sent| !sent.recipients.contains(&header.originator));
+        Ok(stranger.map(|sent| {
+            let why =
+                format!("{} was not sent notice {}, which it is about", header.originator, sent.notice_id);
+            Refusal::new(RefusalCode::NotOriginator, why)
+        }))
+    }
+
     /// What a CORRECTION changes of the newest notice of its chain that is held here, told by the new values alone: the
     /// old ones are deleted. Nothing where none is held, or what is held does not open.
     fn differences(
@@ -212,7 +243,14 @@ impl Examination<'_> {
         if envelope.header().supersedes.is_none() {
             return Ok(None);
         }
+        let of_the_same = |id: &NoticeId| -> Result<bool, StoreError> {
+            let held = self.office.store().received(id)?;
+            Ok(held.is_some_and(|held| held.record.originator == envelope.header().originator))
+        };
         for replaced in content::replaced(opened).unwrap_or_default() {
+            if !of_the_same(&replaced.notice_id)? {
+                continue;
+            }
             match showing::open_to_keep(self.office, &replaced.notice_id) {
                 Ok((_, old)) => return Ok(content::differences(&old, opened)),
                 Err(NotShown::Store(error)) => return Err(error),
@@ -264,7 +302,8 @@ impl Examination<'_> {
         let originator = &by.header().originator;
         let id = about.notice_id;
         let store = self.office.store();
-        if store.purged(&id, originator)?.is_some() {
+        // Of what was deleted at its time the proof may have been lost on its way, so it is stated again.
+        if store.purged(&id, originator)?.is_some_and(|purged| purged.cause != PurgeCause::Review) {
             return Ok(Ok(None));
         }
         let held = store.received(&id)?;
@@ -333,4 +372,27 @@ impl Examination<'_> {
             }
         }
     }
+}
+
+/// Why what is said of persons may not be kept as its originator wants: for no stated time, for longer than anything is,
+/// or for so short that nobody could read it. DELIVERED must not be had for what is deleted before it is seen.
+fn unkeepable(header: &Header, review_by: Option<Timestamp>) -> Option<Refusal> {
+    match header.kind {
+        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => {}
+        NoticeKind::Response
+        | NoticeKind::Withdrawal
+        | NoticeKind::Receipt
+        | NoticeKind::ReleaseRequest
+        | NoticeKind::ReleaseDecision => return None,
+    }
+    let latest = header.created_at.plus(REVIEW_MAX);
+    let why = match review_by {
+        None => "it says nothing of how long it may be kept".to_owned(),
+        Some(at) if at < header.expires_at => {
+            format!("review_by, {at}, is before expires_at, {}", header.expires_at)
+        }
+        Some(at) if at > latest => format!("review_by, {at}, is after {latest}, the latest that is allowed"),
+        Some(_) => return None,
+    };
+    Some(Refusal::new(RefusalCode::Malformed, why))
 }

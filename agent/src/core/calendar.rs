@@ -2,7 +2,7 @@
 //!
 //! Claimed: an alarm is told once, whenever the node was down or killed; what nobody may keep any longer is deleted, and
 //! the deletion proved, though the node was down when its time came (G11); and a clock that ran ahead of everything the
-//! authority signed neither ends a deadline nor deletes anything. It holds because what is due lies in the store until
+//! authority signed neither ends a deadline nor deletes anything, nor does one that is ahead of a broker's. It holds because what is due lies in the store until
 //! the change that tells of it takes it out, and because nothing here happens while the directory does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,9 @@ impl Core {
     /// Tells what is due, where the directory counts.
     pub(super) fn tell_what_is_due(&mut self, now: Timestamp) {
         self.ring(now);
+        if self.clock_doubted {
+            return;
+        }
         while let Some(review) = self.calendar.next_due(now) {
             // What is deleted here must not be on its way: it leaves the outbox first.
             if review.side == Side::Originator && self.outbox.holds(&review.notice_id) {
@@ -136,7 +139,7 @@ impl Core {
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let after = |at: Timestamp| at.plus(Duration::from_millis(1));
         let alarm = self.alarms.first().map(|alarm| alarm.at);
-        let review = self.calendar.next().map(|(at, _)| at);
+        let review = self.calendar.next().filter(|_| !self.clock_doubted).map(|(at, _)| at);
         [alarm, review].into_iter().flatten().min().map(after)
     }
 }

@@ -45,6 +45,10 @@ impl Alarm {
     /// already, the reminder is due at once.
     pub(super) fn first(header: &Header, side: Side) -> Option<Self> {
         let (created_at, respond_by) = (header.created_at, header.respond_by?);
+        // Whoever asks for an answer before the question was put asks for none.
+        if respond_by <= created_at {
+            return None;
+        }
         let most = respond_by.since(created_at).checked_div(4).unwrap_or_default().saturating_mul(3);
         let (at, notice_id) = (created_at.plus(most), header.notice_id);
         Some(Self { at, notice_id, side, stage: Stage::Near, respond_by })

@@ -105,6 +105,8 @@ pub struct Core {
     directory_until: Timestamp,
     /// Whether the clock was within that when it was last told.
     directory_counts: bool,
+    /// Whether the clock was found to be ahead, so that nothing is deleted by it.
+    clock_doubted: bool,
     link: Link,
     /// The connection whose place the present one has taken, until it has ended.
     leaving: Option<Leaving>,
@@ -132,6 +134,7 @@ impl Core {
             calendar: Calendar::new(memory.reviews),
             directory_until: Timestamp::from_millis(0),
             directory_counts: false,
+            clock_doubted: false,
             link: Link::new(),
             leaving: None,
             jitter: Jitter::new(seed),
@@ -163,6 +166,11 @@ impl Core {
     /// forgotten: a clock that jumped ahead of everything the authority signed must not cost a notice.
     pub fn handle_directory(&mut self, expires_at: Timestamp) {
         self.directory_until = expires_at;
+    }
+
+    /// Whether this node's clock was found to be ahead of a broker's. Nothing is deleted by such a clock.
+    pub fn handle_doubt(&mut self, clock_doubted: bool) {
+        self.clock_doubted = clock_doubted;
     }
 
     /// A notice that was sealed and signed here. [`Event::Queued`] follows once it is on stable storage.
@@ -207,7 +215,7 @@ impl Core {
     /// A delivery, verified and opened by the shell as far as it can be.
     pub fn handle_arrival(&mut self, place: Place, arrival: Arrival, now: Timestamp) {
         match arrival {
-            Arrival::Again(_) => self.acknowledge(vec![place]),
+            Arrival::Again(seen) => self.acknowledge_once_durable(&seen, place),
             Arrival::Notice { received, reply, purges } => {
                 let seen = received.seen();
                 let Some(()) = self.admit(place, seen, now, || received.envelope.envelope().encode()) else {
@@ -220,7 +228,10 @@ impl Core {
                 let mut events = vec![event];
                 let mut replies: Vec<Outgoing> = reply.into_iter().map(|reply| *reply).collect();
                 for (purge, reply) in purges {
-                    self.calendar.remove(Side::Recipient, &purge.notice_id);
+                    // Of what was not held there is nothing to forget; another agency's may lie under that id.
+                    if !purge.receipt.receipt().portions.is_empty() {
+                        self.calendar.remove(Side::Recipient, &purge.notice_id);
+                    }
                     events.push(Event::Purged { notice_id: purge.notice_id, by: purge.by });
                     changes.push(Change::Purge(Box::new(purge)));
                     replies.extend(reply.map(|reply| *reply));
@@ -274,14 +285,8 @@ impl Core {
                 "notice {} expired at {} and was delivered after that",
                 seen.notice_id, seen.expires_at
             ),
-            Familiar::Same(None) => {
-                self.acknowledge(vec![place]);
-                return None;
-            }
-            Familiar::Same(Some(ticket)) => {
-                if let Some(then) = self.tickets.get_mut(&ticket) {
-                    then.acknowledge.push(place);
-                }
+            Familiar::Same(_) => {
+                self.acknowledge_once_durable(&seen, place);
                 return None;
             }
             Familiar::Other => {
@@ -293,6 +298,17 @@ impl Core {
         let aside = SetAside { seen: None, bytes: bytes(), at: now, reason, receipt: None };
         self.take_in(place, None, vec![Change::SetAside(Box::new(aside))], Vec::new(), vec![event]);
         None
+    }
+
+    /// What was taken in before is acknowledged when that is on stable storage, which it may not be yet though the store
+    /// shows it already.
+    fn acknowledge_once_durable(&mut self, seen: &Seen, place: Place) {
+        if let Familiar::Same(Some(ticket)) = self.seen.check(seen)
+            && let Some(then) = self.tickets.get_mut(&ticket)
+        {
+            return then.acknowledge.push(place);
+        }
+        self.acknowledge(vec![place]);
     }
 
     fn take_in(

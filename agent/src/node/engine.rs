@@ -1,6 +1,6 @@
 //! The task that owns the core: it hands inputs in and carries effects out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub(super) struct Engine {
     events: Arc<Events>,
     failed: watch::Sender<Option<Failure>>,
     queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
-    steps: HashMap<StepKey, Vec<oneshot::Sender<()>>>,
+    steps: HashMap<StepKey, VecDeque<oneshot::Sender<()>>>,
     /// Where what is prepared elsewhere comes back.
     inputs: mpsc::WeakSender<Input>,
     records: HashMap<u64, oneshot::Sender<()>>,
@@ -166,6 +166,7 @@ impl Engine {
 
     fn tell_time(&mut self, now: Timestamp) {
         self.core.handle_directory(self.office.directory().counts_until());
+        self.core.handle_doubt(self.office.skew().is_some_and(|skew| skew.is_ahead()));
         self.core.handle_timeout(now);
     }
 
@@ -280,7 +281,7 @@ impl Engine {
             Ok(already) => already,
             Err(error) => return Err(self.fail(error.to_string())),
         };
-        self.steps.entry(key).or_default().push(reply);
+        self.steps.entry(key).or_default().push_back(reply);
         self.core.handle_step(step, also, already);
         Ok(())
     }
@@ -358,7 +359,13 @@ impl Engine {
                 }
             }
             Event::Step(key) => {
-                for reply in self.steps.remove(&key).unwrap_or_default() {
+                // One event for each, in their order: the second is answered when its own entry is on record.
+                let waiting = self.steps.get_mut(&key);
+                let reply = waiting.and_then(VecDeque::pop_front);
+                if self.steps.get(&key).is_some_and(VecDeque::is_empty) {
+                    self.steps.remove(&key);
+                }
+                if let Some(reply) = reply {
                     // The caller may be gone; what the officer did is on record all the same.
                     let _ = reply.send(());
                 }

@@ -82,6 +82,12 @@ impl Skew {
         self.ours.since(self.brokers).max(self.brokers.since(self.ours))
     }
 
+    /// Whether this node's clock was ahead by more than clocks may differ.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.ours.since(self.brokers) > SKEW_WARNED
+    }
+
     /// How far this node's clock is ahead, in milliseconds; negative where it is behind.
     #[must_use]
     pub fn ahead_millis(&self) -> i64 {

@@ -114,27 +114,33 @@ impl Store {
         })?;
         let store =
             Self { db, file, path: path.to_owned(), key, chain: Mutex::new(Head::empty()), _lock: lock };
-        store.check_format()?;
+        let former = store.check_format()?;
         store.open_journal()?;
+        // Only what is sound in every other way is changed.
+        if former {
+            store.take_over_format_1()?;
+        }
         folder::sync_folder(&engine)?;
         folder::sync_folder(path)?;
         Ok(store)
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
+    /// Whether it is of the former format, which is to be taken over.
+    fn check_format(&self) -> Result<bool, StoreError> {
         let Some(found) = self.db.get(keys::FORMAT)? else {
             if !self.db.is_empty() {
                 return Err(self.unreadable("it has no format record"));
             }
             self.db.insert(keys::FORMAT, &FORMAT.to_be_bytes())?;
-            return self.make_durable();
+            self.make_durable()?;
+            return Ok(false);
         };
         let bytes: [u8; 4] = found.as_ref().try_into().map_err(|_| self.unreadable("the format record"))?;
         let got = u32::from_be_bytes(bytes);
         match got {
-            FORMAT => Ok(()),
+            FORMAT => Ok(false),
             0 => Err(self.unreadable("the format record")),
-            1 => self.take_over_format_1(),
+            1 => Ok(true),
             newer => Err(StoreError::Newer { path: self.path.clone(), got: newer }),
         }
     }

@@ -1,7 +1,7 @@
 //! What officers did with received notices.
 
 use sled::Batch;
-use valise_proto::id::NoticeId;
+use valise_proto::id::{NoticeId, Timestamp};
 
 use super::records::ReadRecord;
 use super::write::receipt_record;
@@ -9,12 +9,21 @@ use super::{Store, StoreError, keys};
 use crate::core::{Change, OfficerStep, Step, StepKey};
 
 impl Store {
-    /// Whether an officer did this already.
+    /// Whether an officer did this already, and has not decided otherwise since.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn has_step(&self, key: &StepKey) -> Result<bool, StoreError> {
-        Ok(self.db.contains_key(keys::of_step(key))?)
+        let when = |key: &StepKey| -> Result<Option<Timestamp>, StoreError> {
+            let record: Option<ReadRecord> = self.get(&keys::of_step(key))?;
+            Ok(record.map(|record| record.at))
+        };
+        let otherwise = match key.step {
+            Step::Read => None,
+            Step::Actioned => when(&StepKey { step: Step::Declined, ..*key })?,
+            Step::Declined => when(&StepKey { step: Step::Actioned, ..*key })?,
+        };
+        Ok(when(key)?.is_some_and(|at| otherwise.is_none_or(|otherwise| otherwise <= at)))
     }
 
     /// Whether any officer did this already.

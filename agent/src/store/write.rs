@@ -202,11 +202,15 @@ impl Store {
             review_by: received.review_by,
         };
         self.record(batch, keys::of_notice(keys::RECEIVED, &header.notice_id), &record)?;
-        let kept = if self.counts_no_more(header, beside)? { envelope.bare() } else { envelope.clone() };
+        // What counts no more leaves nothing behind but its header, whatever came first.
+        let gone = self.counts_no_more(header, beside)?;
+        let kept = if gone { envelope.bare() } else { envelope.clone() };
         chunks(batch, &keys::of_notice(keys::DELIVERED, &header.notice_id), &kept.encode());
         receipt_record(batch, &received.receipt);
-        due(batch, received.alarm(), received.review());
-        if let Some(differences) = &received.differences {
+        if !gone {
+            due(batch, received.alarm(), received.review());
+        }
+        if let Some(differences) = received.differences.as_ref().filter(|_| !gone) {
             let place = keys::of_notice(keys::DIFFERENCES, &header.notice_id);
             chunks(batch, &place, &self.key.encrypt(&place, &differences.0)?);
         }

@@ -8,7 +8,7 @@ use valise_proto::receipt::ReceiptKind;
 
 use crate::case::{Case, PRIORITY, or, until};
 use crate::exchange::Lie;
-use crate::fixture::{agency, notice_json, rng};
+use crate::fixture::{agency, content, notice_json, rng};
 
 #[tokio::test]
 async fn g06_a_brokers_receipt_that_nobody_is_waiting_for() {
@@ -107,5 +107,20 @@ async fn g06_a_receipt_of_an_agency_that_was_not_asked() {
     case.deliver(carry("ken/ncb", "ken/ncb"));
     case.all_acknowledged().await;
     assert_eq!(kinds(case.client().notice_status(&sent).await.unwrap()), ["READ"]);
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn g01_an_answer_or_a_decision_of_an_agency_that_was_not_asked_is_set_aside() {
+    let case = Case::start().await;
+    let sent = case.client().send(notice_json("ken/ncb").to_string().into()).await.unwrap().notice_id;
+    for kind in [NoticeKind::Response, NoticeKind::ReleaseDecision] {
+        let shape = |draft: &mut HeaderDraft| (draft.kind, draft.in_reply_to) = (kind, Some(sent));
+        let stranger = case.office.exchange.envelope("tur/border", &["fra/ncb"], &content(), shape);
+        case.deliver(stranger.encode());
+    }
+    case.is_set_aside(2, "was not sent notice").await;
+    let status = case.client().notice_status(&sent).await.unwrap();
+    assert!(status.recipients.iter().all(|recipient| !recipient.answered), "a stranger answered: {status:?}");
     case.node.stop().await;
 }

@@ -8,11 +8,12 @@ use valise_proto::crypto::{SealingKey, SigningKey};
 use valise_proto::envelope::{Envelope, NoticeKind, PortionIndex, Precedence};
 use valise_proto::id::Timestamp;
 use valise_proto::label::{Classification, Label};
+use valise_proto::notice::Notice;
 use valise_proto::receipt::ReceiptKind;
 
 use crate::case::{Case, LONG};
 use crate::exchange::{self, Office};
-use crate::fixture::{agency, content, notice_json, rng};
+use crate::fixture::{agency, content, notice_json, policy, rng};
 
 /// The encoded envelope with one byte of `part` altered, `offset` from the part's end.
 fn altered(envelope: &Envelope, part: &[u8], offset: usize) -> Bytes {
@@ -146,7 +147,7 @@ async fn g06_a_receipt_of_which_the_portion_was_dropped_comes_in_afterwards() {
 #[tokio::test]
 async fn g06_a_receipt_names_the_portions_that_were_opened_and_no_other() {
     let case = Case::start().await;
-    let label = |class| Label::plain(crate::fixture::policy(), class);
+    let label = |class| Label::plain(policy(), class);
     let content = content();
     let portions = [
         (label(Classification::Unclassified), &content[..]),
@@ -380,4 +381,25 @@ async fn g12_a_frame_that_is_no_delivery_ends_the_connection() {
     assert_eq!(case.shown().await, []);
     case.broker.withdraw_everything();
     case.then_the_true_one_is_shown(&notice).await;
+}
+
+#[tokio::test]
+async fn g11_what_says_of_persons_nothing_or_something_unfit_about_how_long_it_may_be_kept_is_set_aside() {
+    let case = Case::start().await;
+    let start = case.office.exchange.start;
+    let read = |json: serde_json::Value| {
+        let notice = Notice::from_json(json.to_string().as_bytes(), &policy(), start).unwrap();
+        notice.portions()[0].encode()
+    };
+    // To be deleted before anybody could read it; and the parts of an answer, which has no terms, as a deportation.
+    let mut short = notice_json("fra/ncb");
+    short["review_by"] = start.plus(std::time::Duration::from_secs(60)).to_string().into();
+    let answer = serde_json::json!({ "kind": "RESPONSE", "precedence": "ROUTINE", "label": "UNCLASSIFIED",
+        "in_reply_to": case.notice().header().notice_id.to_string(),
+        "parts": [{ "type": "response", "outcome": "WILL_ACT" }] });
+    for parts in [read(short), read(answer)] {
+        case.deliver(case.office.exchange.envelope("ken/ncb", &["fra/ncb"], &parts, |_| {}).encode());
+    }
+    case.is_set_aside(2, "kept").await;
+    case.node.stop().await;
 }

@@ -188,6 +188,7 @@ async fn in_some_order(seed: u64) {
                     "{why}: it says it was purged"
                 );
             } else {
+                assert!(store.differences(&id).unwrap().is_none(), "{why}: what it changed is still held");
                 assert_eq!(
                     (purged.is_some(), proved, held(store, &id)),
                     (true, true, 0),

@@ -73,9 +73,11 @@ async fn g09_every_statement_is_in_the_access_journal_of_whoever_made_it() -> Ou
         assert!(journal.contains(&format!("\"deed\":\"{deed}\"")), "{deed} is not in the journal: {journal}");
     }
     assert!(journal.contains("A namesake."), "the reason is not in the journal: {journal}");
-    // The later of two decisions counts.
+    // The later of two decisions counts, and an officer may change their mind twice.
     let parsed = notice.parse::<valise_proto::id::NoticeId>()?;
     net.agency(KENYA).expect_receipt(parsed, "fra/ncb", "REJECTED").await?;
+    told(&net, "fra/ncb", &[&["act", &notice][..], &OFFICER].concat()).await?;
+    net.agency(KENYA).expect_receipt(parsed, "fra/ncb", "ACTIONED").await?;
     net.stop().await;
     Ok(())
 }

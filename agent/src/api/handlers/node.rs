@@ -23,7 +23,7 @@ pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
 /// Entries of the short lists in the node's status.
 const STATUS_LIST_MAX: usize = 10;
 /// Notices whose time for answers is over that are looked at for those.
-const PASSED_MAX: usize = 500;
+const PASSED_MAX: usize = 2_000;
 
 /// How the node is.
 #[utoipa::path(get, path = "/v1/status", tag = "node",
@@ -72,9 +72,6 @@ fn late(office: &Office) -> Result<Vec<LateFacts>, ApiError> {
     let store = office.store();
     let mut found = Vec::new();
     for notice_id in store.passed(PASSED_MAX)? {
-        if found.len() >= STATUS_LIST_MAX {
-            break;
-        }
         let (direction, respond_by) = match store.received(&notice_id)? {
             Some(received) => (Direction::Received, received.record.respond_by),
             None => (Direction::Sent, store.sent_record(&notice_id)?.and_then(|sent| sent.respond_by)),
@@ -83,6 +80,11 @@ fn late(office: &Office) -> Result<Vec<LateFacts>, ApiError> {
             Direction::Sent => Side::Originator,
             Direction::Received => Side::Recipient,
         };
+        // Each way has a list of its own, so that what others send hides nothing of ours.
+        let listed = found.iter().filter(|late: &&LateFacts| late.direction == direction).count();
+        if listed >= STATUS_LIST_MAX {
+            continue;
+        }
         let owing = alarms::owing(office, side, &notice_id)?;
         if !owing.is_empty() {
             found.push(LateFacts { notice_id, direction, respond_by, owing });

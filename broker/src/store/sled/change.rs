@@ -104,6 +104,10 @@ impl<'a> Change<'a> {
                 Outcome::Conflict
             });
         }
+        // What was accepted under an id whose record is spoilt is not known, and nothing takes its place.
+        if self.get(&keys::quarantined(&keys::notice(&acceptance.notice_id)))?.is_some() {
+            return Ok(Outcome::Conflict);
+        }
         if let Some(follow_up) = &acceptance.follows
             && let Some(refused) = self.follow_up(follow_up, acceptance)?
         {
@@ -224,6 +228,10 @@ impl<'a> Change<'a> {
         let Some(value) = self.get(&key)? else { return Ok(Outcome::Done) };
         let Some(notices) = keys::due_notices(due, &value) else {
             self.set_apart(key, value, "not notice ids");
+            // The one that the key names is looked at again; verify-store finds the others.
+            if let Some(notice) = self.notice(&due.first)? {
+                self.remind(notice.expires_at, due.first);
+            }
             return Ok(Outcome::Done);
         };
         self.remove(key);
@@ -265,8 +273,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The record of a notice. One that cannot be read is set apart, and the notice counts as one that was never
-    /// accepted: whoever submits it again has it accepted again, and its recipients tell it by its id (G5).
+    /// The record of a notice. One that cannot be read is set apart: nothing is delivered of it any more, and nothing is
+    /// accepted under its id.
     fn notice(&mut self, id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
         let key = keys::notice(id);
         let Some(value) = self.get(&key)? else { return Ok(None) };

@@ -13,14 +13,14 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use valise_proto::crypto::sha256;
 use valise_proto::envelope::Envelope;
-use valise_proto::id::{AgencyId, Digest, NoticeId};
+use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::log::{self, ENTRY_LEN, Entry, EntryKind};
 use valise_proto::receipt::SignedReceipt;
 use valise_proto::wire::limits::Limits;
 
-use super::super::StoreError;
 use super::super::keys;
 use super::super::record::{NoticeRecord, QueueRecord};
+use super::super::{DueKey, StoreError};
 use super::{SledStore, failed, hex};
 
 /// Most findings that are listed; the others are counted.
@@ -81,13 +81,16 @@ struct Walk {
     /// Notices, with their cursor and for whom they wait.
     notices: BTreeMap<NoticeId, (u64, BTreeSet<AgencyId>)>,
     due: BTreeSet<NoticeId>,
+    /// Notices that the calendar does not name, and when they expire.
+    undated: Vec<(NoticeId, Timestamp)>,
     accepted: BTreeSet<Digest>,
     /// What is to be set apart.
     apart: BTreeSet<Vec<u8>>,
 }
 
 impl SledStore {
-    /// Looks at every record; with `quarantine`, sets apart what cannot be read. `progress` is told now and then how many
+    /// Looks at every record; with `quarantine`, sets apart what cannot be read, and puts back into the calendar what it
+    /// lost. `progress` is told now and then how many
     /// records were walked.
     ///
     /// # Errors
@@ -113,7 +116,7 @@ impl SledStore {
             }
             walk.other(&key, &value);
         }
-        if quarantine && !walk.apart.is_empty() {
+        if quarantine && !(walk.apart.is_empty() && walk.undated.is_empty()) {
             let mut batch = sled::Batch::default();
             for key in &walk.apart {
                 if let Some(value) = self.db.get(key).map_err(failed)? {
@@ -121,6 +124,10 @@ impl SledStore {
                     batch.insert(keys::quarantined(key), value);
                     walk.told.quarantined += 1;
                 }
+            }
+            for (first, expires_at) in &walk.undated {
+                let due = DueKey { second: DueKey::second_of(*expires_at), first: *first };
+                batch.insert(keys::due(due), &[]);
             }
             self.db.apply_batch(batch).map_err(failed)?;
             super::Store::make_durable(self)?;
@@ -217,6 +224,7 @@ impl Walk {
             self.find(key, of, "its ACCEPTED receipt cannot be read, or is about another notice");
         }
         if !self.due.contains(&id) {
+            self.undated.push((id, record.expires_at));
             self.find(key, of, "the calendar does not name it, so it would never expire or be forgotten");
         }
         let waiting: BTreeSet<AgencyId> = record.undelivered.iter().cloned().collect();
@@ -255,7 +263,7 @@ impl Walk {
                 of,
                 format!("{problem}: it cannot be delivered, and its originator should send it anew"),
             );
-            // As if it had not been accepted: whoever submits it again has it accepted again.
+            // Nothing is accepted under its id any more: its originator sends it anew, under another.
             self.apart.extend(chunks);
             self.apart.extend(items);
             self.apart.insert(key.to_vec());
