@@ -33,7 +33,7 @@ pub(super) enum FollowUp {
     Decline {
         /// The notice, which the officer has read
         id: NoticeId,
-        /// Why; the originator reads it
+        /// Why, without a word about persons; the originator reads it, and it is kept with the receipt
         #[arg(long, value_name = "TEXT")]
         reason: String,
         /// The officer who decided it, while the node has no officers' accounts
