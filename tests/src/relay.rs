@@ -1,4 +1,5 @@
-//! A UDP relay on loopback that loses, delays, duplicates, slows down or cuts off the datagrams of one agency.
+//! A UDP relay on loopback that loses, delays, duplicates, reorders, slows down or cuts off the datagrams of one agency, and
+//! gives it another address in the middle of a conversation.
 //!
 //! It stands between an agency and the broker, so faults hit real QUIC traffic. Every choice comes from a seed, so that
 //! a run can be repeated. It forwards only between loopback sockets it opened itself.
@@ -18,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const DATAGRAM_BYTES_MAX: usize = 65_527;
 /// Datagrams held back by a delay; beyond it they are lost, as in any queue.
 const DELAYED_MAX: usize = 4096;
+/// How much longer than the others a datagram takes that is overtaken.
+const OVERTAKEN: Duration = Duration::from_millis(15);
 /// Longest wait for a turn on a narrow line; what would wait longer is lost, as in the queue of a router.
 pub const QUEUE_MAX: Duration = Duration::from_millis(100);
 
@@ -30,6 +33,8 @@ pub struct Faults {
     pub loss_permille: u32,
     /// Datagrams sent twice, in thousandths.
     pub duplicate_permille: u32,
+    /// Datagrams that those behind them overtake, in thousandths.
+    pub reorder_permille: u32,
     /// How long each datagram is held back.
     pub delay: Duration,
     /// How many bytes pass in a second, as on a narrow line: datagrams queue for their turn, at most [`QUEUE_MAX`].
@@ -43,6 +48,7 @@ impl Faults {
         cut: false,
         loss_permille: 0,
         duplicate_permille: 0,
+        reorder_permille: 0,
         delay: Duration::from_millis(0),
         bytes_per_second: None,
     };
@@ -89,6 +95,15 @@ struct State {
     random: u64,
     forwarded: u64,
     lost: u64,
+    /// How often the agency got another address.
+    moves: u64,
+}
+
+/// What befalls one datagram.
+struct Fate {
+    copies: u32,
+    transit: Duration,
+    overtaken: bool,
 }
 
 impl State {
@@ -99,17 +114,20 @@ impl State {
         }
     }
 
-    /// How often a datagram is to be sent, and how long to hold it back.
-    fn fate(&mut self, direction: Direction, len: usize, now: Instant) -> (u32, Duration) {
+    /// How often a datagram is to be sent, how long to hold it back, and whether others go before it.
+    fn fate(&mut self, direction: Direction, len: usize, now: Instant) -> Fate {
         let faults = self.line(direction).faults;
         let arrives = !faults.cut && self.draw() >= faults.loss_permille;
         let transit = if arrives { self.line(direction).transit(len, now) } else { None };
         let Some(transit) = transit else {
             self.lost += 1;
-            return (0, Duration::ZERO);
+            return Fate { copies: 0, transit: Duration::ZERO, overtaken: false };
         };
         self.forwarded += 1;
-        (if self.draw() < faults.duplicate_permille { 2 } else { 1 }, transit)
+        let copies = if self.draw() < faults.duplicate_permille { 2 } else { 1 };
+        // Without reordering no number is drawn, so that the seeds of before lose the same datagrams.
+        let overtaken = faults.reorder_permille > 0 && self.draw() < faults.reorder_permille;
+        Fate { copies, transit, overtaken }
     }
 
     /// A number below 1000, from splitmix64.
@@ -152,6 +170,7 @@ impl Relay {
             random: seed,
             forwarded: 0,
             lost: 0,
+            moves: 0,
         };
         let state = Arc::new(Mutex::new(state));
         let stop = CancellationToken::new();
@@ -181,6 +200,12 @@ impl Relay {
         lock(&self.state).line(direction).faults = faults;
     }
 
+    /// Gives the agency another address towards the broker, from its next datagram on, as a router does that has restarted:
+    /// what the broker sends to the former one is lost.
+    pub fn change_address(&self) {
+        lock(&self.state).moves += 1;
+    }
+
     /// Datagrams passed on and datagrams lost so far.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
@@ -198,6 +223,7 @@ struct Lane {
     /// The agency, for what goes to it; the broker's address may change.
     agency: SocketAddr,
     delayed: mpsc::Sender<(Vec<u8>, Instant)>,
+    overtaken: mpsc::Sender<(Vec<u8>, Instant)>,
 }
 
 impl Lane {
@@ -209,20 +235,24 @@ impl Lane {
         stop: &CancellationToken,
     ) -> Self {
         let (delayed, to_delay) = mpsc::channel(DELAYED_MAX);
+        let (overtaken, behind) = mpsc::channel(DELAYED_MAX);
         let (state, socket) = (Arc::clone(state), Arc::clone(socket));
-        let lane = Self { state, direction, socket, agency, delayed };
+        let lane = Self { state, direction, socket, agency, delayed, overtaken };
         tokio::spawn(hold_back(lane.clone(), to_delay, stop.clone()));
+        tokio::spawn(hold_back(lane.clone(), behind, stop.clone()));
         lane
     }
 
     async fn pass(&self, datagram: &[u8]) {
         let now = Instant::now();
-        let (copies, transit) = lock(&self.state).fate(self.direction, datagram.len(), now);
+        let Fate { copies, transit, overtaken } = lock(&self.state).fate(self.direction, datagram.len(), now);
         for _ in 0..copies {
-            if transit.is_zero() {
+            // A full queue loses what does not fit.
+            if overtaken {
+                let _ = self.overtaken.try_send((datagram.to_vec(), now + transit + OVERTAKEN));
+            } else if transit.is_zero() {
                 self.send(datagram).await;
             } else {
-                // A full queue loses what does not fit.
                 let _ = self.delayed.try_send((datagram.to_vec(), now + transit));
             }
         }
@@ -253,22 +283,44 @@ async fn hold_back(lane: Lane, mut queue: mpsc::Receiver<(Vec<u8>, Instant)>, st
     }
 }
 
-/// Takes what comes from the agency; each of its sockets gets one of its own towards the broker.
+/// A socket towards the broker, for one of the agency's; what serves it ends when it is dropped.
+struct Upstream {
+    lane: Lane,
+    /// How often the agency had moved when it was opened.
+    moves: u64,
+    _stop: DropGuard,
+}
+
+impl Upstream {
+    async fn open(
+        front: &Arc<UdpSocket>,
+        state: &Shared,
+        (agency, moves): (SocketAddr, u64),
+        stop: &CancellationToken,
+    ) -> io::Result<Self> {
+        let stop = stop.child_token();
+        let back = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+        let home = Lane::open(state, Direction::ToAgency, front, agency, &stop);
+        tokio::spawn(answer(Arc::clone(&back), home, stop.clone()));
+        let lane = Lane::open(state, Direction::ToBroker, &back, agency, &stop);
+        Ok(Self { lane, moves, _stop: stop.drop_guard() })
+    }
+}
+
+/// Takes what comes from the agency; each of its sockets gets one of its own towards the broker, and another whenever the
+/// agency has moved.
 async fn forward(front: Arc<UdpSocket>, state: Shared, stop: &CancellationToken) -> io::Result<()> {
-    let mut upstreams: HashMap<SocketAddr, Lane> = HashMap::new();
+    let mut upstreams: HashMap<SocketAddr, Upstream> = HashMap::new();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         let (len, agency) = front.recv_from(&mut buffer).await?;
-        let lane = match upstreams.entry(agency) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => {
-                let back = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
-                let home = Lane::open(&state, Direction::ToAgency, &front, agency, stop);
-                tokio::spawn(answer(Arc::clone(&back), home, stop.clone()));
-                new.insert(Lane::open(&state, Direction::ToBroker, &back, agency, stop))
-            }
-        };
-        lane.pass(buffer.get(..len).unwrap_or_default()).await;
+        let moves = lock(&state).moves;
+        if upstreams.get(&agency).is_none_or(|upstream| upstream.moves != moves) {
+            upstreams.insert(agency, Upstream::open(&front, &state, (agency, moves), stop).await?);
+        }
+        if let Some(upstream) = upstreams.get(&agency) {
+            upstream.lane.pass(buffer.get(..len).unwrap_or_default()).await;
+        }
     }
 }
 

@@ -318,15 +318,29 @@ fn g12_a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_folder_of_the_former_version_is_taken_over() {
+fn g04_g05_a_folder_of_the_former_version_is_taken_over_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, reader) = open(folder.path());
-    commit(&mut store, &[accept(3, &["fra/ncb"])]);
+    commit(&mut store, &[accept(3, &["fra/ncb", "tur/border"]), accept(4, &["fra/ncb"])]);
+    let first = cursors(&inbox(&reader, "tur/border"))[0];
+    commit(&mut store, &[acknowledge("tur/border", first)]);
+    // Format 1 forgot who had a notice.
+    let record = reader.dump().into_iter().find(|(key, _)| *key == keys::notice(&id(3))).unwrap().1;
+    let mut record = record::NoticeRecord::decode(&record).unwrap();
+    assert_eq!(std::mem::take(&mut record.settled), [agency("tur/border")]);
+    reader.dangerous_write(&keys::notice(&id(3)), Some(&record.encode()));
     reader.dangerous_write(keys::FORMAT, Some(&1_u32.to_be_bytes()));
     drop((store, reader));
     drop(open(folder.path()));
-    let (_store, reader) = open(folder.path());
-    assert_eq!(inbox(&reader, "fra/ncb").len(), 1);
+    let (mut store, reader) = open(folder.path());
+    assert_eq!(inbox(&reader, "fra/ncb").len(), 2);
+    assert_eq!((inbox(&reader, "tur/border"), reader.log_len().unwrap()), (vec![], 2));
+    let again = Acceptance {
+        receipt: Bytes::from_static(b"another"),
+        ..acceptance(3, &["fra/ncb", "tur/border"], 0)
+    };
+    let receipt = acceptance(3, &[], 0).receipt;
+    assert_eq!(commit(&mut store, &[Operation::Accept(again)]), [Outcome::Duplicate { receipt }]);
     let format = reader.dump().into_iter().find(|(key, _)| key == keys::FORMAT).unwrap();
     assert_eq!(format.1, 2_u32.to_be_bytes());
 }

@@ -1,6 +1,8 @@
 //! One agency of a network.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use valise_agent::api::client::{ClientError, LocalClient};
 use valise_agent::api::types::{Direction, InboxEntry, NoticeFacts, NoticeStatus, OpenedNotice, Queued};
+use valise_agent::clock::Clock;
 use valise_agent::config::Config;
 use valise_agent::folder::Folder;
 use valise_agent::node::{Node, NodeHandle, NodeOptions};
@@ -15,6 +18,7 @@ use valise_proto::id::{AgencyId, NoticeId};
 
 use super::binaries::binary;
 use super::process::{self, Process, Ran};
+use super::room::Room;
 use super::spec::{AgencySpec, Mode};
 use super::{NetworkError, Sent};
 use crate::DEADLINE;
@@ -31,6 +35,10 @@ pub(super) struct Member {
     pub(super) config: Config,
     pub(super) relay: Relay,
     pub(super) mode: Mode,
+    /// What its process is given.
+    pub(super) room: std::sync::Mutex<Room>,
+    /// By how many milliseconds its clock is ahead, inside this process.
+    pub(super) clock_ahead: Arc<AtomicU64>,
     /// How long an expectation waits.
     pub(super) patience: Duration,
     pub(super) node: Mutex<Option<Running>>,
@@ -51,7 +59,7 @@ impl Member {
         let failed = NetworkError::start(&self.id);
         *node = Some(match self.mode {
             Mode::InProcess => {
-                let mut options = NodeOptions::default();
+                let mut options = NodeOptions { clock: self.clock(), ..NodeOptions::default() };
                 options.transport.idle_timeout = IDLE;
                 options.transport.keep_alive = IDLE / 3;
                 let started = Node::start(self.config.clone(), options).await;
@@ -61,7 +69,8 @@ impl Member {
                 let data = self.config.folder.path();
                 let log = self.log();
                 let arguments = ["run".as_ref(), "--data".as_ref(), data];
-                Running::Process(Process::start(&binary("valise-agent")?, &arguments, &log)?)
+                let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Running::Process(Process::start(&binary("valise-agent")?, &room, &arguments, &log)?)
             }
         });
         drop(node);
@@ -74,6 +83,12 @@ impl Member {
             self.client().status().await.map(|_| Ok(()))
         })
         .await?
+    }
+
+    /// The machine's clock, as far ahead as a test has set it.
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.clock_ahead);
+        Clock::new(move || Clock::system().now().plus(Duration::from_millis(ahead.load(Ordering::Relaxed))))
     }
 
     fn log(&self) -> PathBuf {
@@ -397,6 +412,50 @@ impl<'n> Agency<'n> {
         relay.set_faults(Way::ToBroker, faults);
         relay.set_faults(Way::ToAgency, faults);
         Ok(())
+    }
+
+    /// Gives it another address towards the broker, in the middle of whatever is under way.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoSuchAgency`].
+    pub fn change_address(&self) -> Result<(), NetworkError> {
+        self.member()?.relay.change_address();
+        Ok(())
+    }
+
+    /// Sets the clock of its node ahead of the machine's, where it runs inside this process; zero sets it right again. Its
+    /// transport judges certificates by the machine's all the same.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoSuchAgency`].
+    pub fn set_clock_ahead(&self, ahead: Duration) -> Result<(), NetworkError> {
+        let millis = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+        self.member()?.clock_ahead.store(millis, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How much room it has from its next start on, as a process.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoSuchAgency`].
+    pub fn set_room(&self, room: Room) -> Result<(), NetworkError> {
+        *self.member()?.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+        Ok(())
+    }
+
+    /// Waits until its process has ended by itself, and returns how, with what it said last.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotInTime`].
+    pub async fn expect_end(&self) -> Result<String, NetworkError> {
+        let member = self.member()?;
+        let look = async || match member.node.lock().await.as_mut() {
+            Some(Running::Process(process)) => process.ended().ok_or("it runs"),
+            Some(Running::InProcess(_)) | None => Err("it is no process"),
+        };
+        let end = self.until(&format!("the end of {}", self.name), look).await?;
+        member.node.lock().await.take();
+        Ok(end)
     }
 
     /// Every file of its data folder.

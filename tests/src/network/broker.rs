@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -11,6 +12,7 @@ use valise_broker::server::{self, Broker, Status};
 
 use super::binaries::binary;
 use super::process::{self, Process, Ran};
+use super::room::Room;
 use super::spec::Mode;
 use super::{NetworkError, files_below};
 use crate::DEADLINE;
@@ -26,6 +28,8 @@ pub struct BrokerControl {
     pub(super) extra: String,
     /// How long an expectation waits.
     pub(super) patience: Duration,
+    /// What its process is given.
+    pub(super) room: std::sync::Mutex<Room>,
     pub(super) node: Mutex<Option<Running>>,
     /// The relays of the agencies, which follow the broker from address to address.
     pub(super) relays: std::sync::Mutex<Vec<std::sync::Weak<super::agency::Member>>>,
@@ -111,7 +115,8 @@ impl BrokerControl {
                 let config = self.config_path();
                 let arguments: [&Path; 3] = ["run".as_ref(), "--config".as_ref(), &config];
                 let log = self.log_path();
-                Running::Process(Process::start(&binary("valise-broker")?, &arguments, &log)?)
+                let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Running::Process(Process::start(&binary("valise-broker")?, &room, &arguments, &log)?)
             }
         });
         drop(node);
@@ -140,7 +145,7 @@ impl BrokerControl {
 
     /// Leads every agency to another address.
     pub(crate) fn point_relays(&self, addr: SocketAddr) {
-        let relays = self.relays.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
         for member in relays.iter().filter_map(std::sync::Weak::upgrade) {
             let relay: &Relay = &member.relay;
             relay.set_target(addr);
@@ -178,6 +183,26 @@ impl BrokerControl {
             |problem: &dyn std::fmt::Display| NetworkError::State(format!("the broker's status: {problem}"));
         let asked = tokio::task::spawn_blocking(move || server::ask(&socket)).await;
         asked.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+    }
+
+    /// How much room it has from its next start on, as a process.
+    pub fn set_room(&self, room: Room) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+    }
+
+    /// Waits until its process has ended by itself, and returns how, with what it said last.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotInTime`].
+    pub async fn expect_end(&self) -> Result<String, NetworkError> {
+        let end =
+            until("the end of the broker", self.patience, async || match self.node.lock().await.as_mut() {
+                Some(Running::Process(process)) => process.ended().ok_or("it runs"),
+                Some(Running::InProcess(_)) | None => Err("it is no process"),
+            });
+        let end = end.await?;
+        self.node.lock().await.take();
+        Ok(end)
     }
 
     /// Where it listens; `None` while it does not run.

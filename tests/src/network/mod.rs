@@ -6,6 +6,7 @@ mod binaries;
 mod broker;
 mod error;
 mod process;
+mod room;
 mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ pub use binaries::{BINARIES_ENV, binary};
 pub use broker::BrokerControl;
 pub use error::NetworkError;
 pub use process::Ran;
+pub use room::{Room, SmallDisk};
 pub use spec::AgencySpec;
 
 /// The trust domain of every network.
@@ -160,7 +162,10 @@ impl NetworkBuilder {
                 Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
             let config = configure(&folder, &relay, &spec.config)?;
             let (mode, node) = (self.agencies_as, tokio::sync::Mutex::default());
-            let member = Member { id, spec: spec.clone(), config, relay, mode, patience, node };
+            let spec_too = spec.clone();
+            let (room, clock_ahead) = (Mutex::default(), Arc::default());
+            let member =
+                Member { id, spec: spec_too, config, relay, mode, room, clock_ahead, patience, node };
             members.insert(spec.id.clone(), Arc::new(member));
         }
         office.with(|authority| authority.set_validity(usual))?;
@@ -169,6 +174,7 @@ impl NetworkBuilder {
             mode: self.broker_as,
             extra: self.broker_config,
             patience,
+            room: Mutex::default(),
             node: tokio::sync::Mutex::default(),
             relays: Mutex::new(members.values().map(Arc::downgrade).collect()),
         };

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 use super::NetworkError;
+use super::room::Room;
 
 /// A child process; it is killed when dropped.
 #[derive(Debug)]
@@ -16,10 +17,16 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program`; what it writes to standard error is added to `log`.
-    pub(super) fn start(program: &Path, arguments: &[&Path], log: &Path) -> Result<Self, NetworkError> {
+    /// Starts `program` in this room; what it writes to standard error is added to `log`.
+    pub(super) fn start(
+        program: &Path,
+        room: &Room,
+        arguments: &[&Path],
+        log: &Path,
+    ) -> Result<Self, NetworkError> {
         let stderr = File::options().create(true).append(true).open(log).map_err(NetworkError::io(log))?;
-        let child = Command::new(program)
+        let child = room
+            .command(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
