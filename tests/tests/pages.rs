@@ -52,6 +52,31 @@ fn every_promise_has_a_test_that_bears_its_number() {
     }
 }
 
+/// The rows of the table below this heading, without its head.
+fn rows<'p>(page: &'p str, heading: &str) -> Vec<&'p str> {
+    let below = page.split(heading).nth(1).unwrap_or_default().split("\n## ").next().unwrap_or_default();
+    below.lines().filter(|line| line.starts_with("| ")).skip(1).collect()
+}
+
+/// The promises that the rows do not set a fault against, and the rows that name no test.
+fn empty_places(rows: &[&str]) -> Vec<String> {
+    let covered: BTreeSet<_> = rows.iter().filter_map(|row| row.split('|').nth(1)).map(str::trim).collect();
+    let promises = (1..=12).map(|promise| format!("G{promise}"));
+    let uncovered = promises.filter(|promise| !covered.contains(promise.as_str()));
+    let without_test = rows.iter().filter(|row| tests_of(row.rsplit('|').nth(1).unwrap()).is_empty());
+    uncovered.chain(without_test.map(ToString::to_string)).collect()
+}
+
+#[test]
+fn every_promise_has_its_faults_and_every_fault_its_test() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md")).unwrap();
+    let rows = rows(&page, "## Promise, fault, test\n");
+    assert!(rows.len() > 40, "only {} rows were found", rows.len());
+    assert_eq!(empty_places(&rows), Vec::<String>::new());
+    // And it can fail.
+    assert_eq!(empty_places(&["| G1 | a fault |  |"]).len(), 12);
+}
+
 #[test]
 fn names_are_found_where_they_stand() {
     assert_eq!(named("async fn g01_a_b() {}\nfn other(x: u8)"), ["g01_a_b", "other"]);
