@@ -82,6 +82,8 @@ pub struct Config {
     pub freshness_grace: Duration,
     /// How long a former sealing key is kept once the authority no longer lists it.
     pub sealing_key_grace: Duration,
+    /// Where metrics and health are served, if they are: a loopback address.
+    pub metrics_listen: Option<SocketAddr>,
     /// Where the local API is served over TCP as well; a loopback address.
     pub api_listen: Option<SocketAddr>,
     /// The lowest classification at which a second officer has to approve what is sent.
@@ -103,6 +105,7 @@ struct File {
     outbox_max: Option<toml::Value>,
     freshness_grace_minutes: Option<toml::Value>,
     sealing_key_grace_days: Option<toml::Value>,
+    metrics_listen: Option<toml::Value>,
     api: Option<toml::Value>,
     four_eyes_label: Option<toml::Value>,
     pending_days: Option<toml::Value>,
@@ -124,6 +127,7 @@ impl Config {
             outbox_max: OUTBOX_DEFAULT,
             freshness_grace: minutes(FRESHNESS_GRACE_MINUTES_DEFAULT),
             sealing_key_grace: days(SEALING_KEY_GRACE_DAYS_DEFAULT),
+            metrics_listen: None,
             api_listen: None,
             four_eyes_label: None,
             pending_wait: days(PENDING_DAYS_DEFAULT),
@@ -178,7 +182,7 @@ impl Config {
         let mut mistakes = Vec::new();
         for key in file.unknown.keys() {
             mistakes.push(format!(
-                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes, sealing_key_grace_days, api, four_eyes_label, pending_days or respond_within_hours"
+                "`{key}` is not a setting: use data, socket, log, brokers, lifetime_days, outbox_max, freshness_grace_minutes, sealing_key_grace_days, metrics_listen, api, four_eyes_label, pending_days or respond_within_hours"
             ));
         }
         let relative_to = path.parent().unwrap_or(Path::new("."));
@@ -226,6 +230,11 @@ impl Config {
         }
         if let Some(value) = file.respond_within_hours {
             config.read_respond_within(&value, &mut mistakes);
+        }
+        if let Some(text) =
+            file.metrics_listen.and_then(|value| text_of("metrics_listen", &value, &mut mistakes))
+        {
+            config.metrics_listen = read_metrics(&text, &mut mistakes);
         }
         config.read_officers((file.api, file.four_eyes_label, file.pending_days), &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
@@ -323,6 +332,17 @@ fn read_api(value: &toml::Value, mistakes: &mut Vec<String>) -> Option<SocketAdd
     good
 }
 
+fn read_metrics(text: &str, mistakes: &mut Vec<String>) -> Option<SocketAddr> {
+    // Nothing here asks who is asking.
+    let good = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    if good.is_none() {
+        mistakes.push(format!(
+            "`metrics_listen`: `{text}` is not a loopback address and port, such as 127.0.0.1:9465: metrics are given to whoever asks, unencrypted, so only to programs on this machine; bring them elsewhere through a tunnel"
+        ));
+    }
+    good
+}
+
 fn read_brokers(value: toml::Value, mistakes: &mut Vec<String>) -> BTreeMap<BrokerName, Vec<String>> {
     let toml::Value::Table(table) = value else {
         mistakes.push("`brokers` must be a table: [brokers] then NAME = [\"host:port\"]".to_owned());
@@ -396,6 +416,8 @@ mod tests {
         let spelled_out: Vec<_> = example.lines().map(uncommented).collect();
         let mut spelled_out = parse(&spelled_out.join("\n")).unwrap();
         assert_eq!(std::mem::take(&mut spelled_out.brokers).len(), 1);
+        // What is off by default has no default.
+        assert!(spelled_out.metrics_listen.take().is_some());
         assert!(spelled_out.api_listen.take().is_some() && spelled_out.four_eyes_label.take().is_some());
         assert_eq!(spelled_out, config);
     }
@@ -405,6 +427,20 @@ mod tests {
         assert!(parse("").unwrap_err()[0].contains("--data"));
         let config = parse("data = \"node\"").unwrap();
         assert_eq!(config, Config::for_folder(Folder::new("/etc/valise/node")));
+    }
+
+    #[test]
+    fn g10_metrics_are_served_on_loopback_or_not_at_all() {
+        assert_eq!(parse("data='/d'").unwrap().metrics_listen, None);
+        for bad in ["0.0.0.0:9465", "[::]:9465", "192.0.2.1:9465", "127.0.0.1", "localhost:9465"] {
+            let mistakes = parse(&format!("data='/d'\nmetrics_listen='{bad}'\n")).unwrap_err();
+            assert!(
+                mistakes[0].contains("loopback") && mistakes[0].contains("tunnel"),
+                "{bad}: {mistakes:?}"
+            );
+        }
+        let config = parse("data='/d'\nmetrics_listen='[::1]:9465'\n").unwrap();
+        assert_eq!(config.metrics_listen, Some("[::1]:9465".parse().unwrap()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) mod fixture;
 pub mod folder;
 pub mod incoming;
 pub mod journal;
+mod metrics;
 pub mod node;
 pub mod officers;
 pub mod pending;

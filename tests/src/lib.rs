@@ -28,9 +28,11 @@ pub mod network;
 pub mod notices;
 pub mod raw;
 pub mod relay;
+mod scrape;
 pub mod wait;
 
 pub use network::{Agency, AgencySpec, BrokerControl, Network, NetworkBuilder, NetworkError};
+pub use scrape::Scrape;
 pub use wait::NotInTime;
 
 /// How long an expectation waits: far longer than anything takes on an idle machine, so that only a fault runs into it.

@@ -44,7 +44,12 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ListenErr
 
 /// Serves the API until `cancel`.
 pub(crate) async fn serve(listener: TcpListener, desk: Desk, cancel: CancellationToken) {
-    let router = super::router(desk).layer(axum::middleware::from_fn(gate)).layer(Extension(Via::Tcp));
+    serve_router(listener, super::router(desk).layer(Extension(Via::Tcp)), cancel).await;
+}
+
+/// Serves these paths until `cancel`, within the bounds of this module.
+pub(crate) async fn serve_router(listener: TcpListener, router: Router, cancel: CancellationToken) {
+    let router = router.layer(axum::middleware::from_fn(gate));
     let (connections, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
         // Whoever finds no place waits in the kernel's queue.
@@ -65,7 +70,7 @@ pub(crate) async fn serve(listener: TcpListener, desk: Desk, cancel: Cancellatio
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the local API cannot accept a TCP connection");
+                tracing::warn!(%error, "a TCP connection cannot be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -198,7 +198,7 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
 /// Before any other thread is started: what follows opens nothing that is not said here.
 fn confine(config: &Config) {
     let confinement = Confinement::new().writing(config.folder.path()).making_file(&config.socket);
-    let listens = config.api_listen.into_iter();
+    let listens = config.api_listen.into_iter().chain(config.metrics_listen);
     let confinement = listens.fold(confinement, |all, address| all.listening(address.port()));
     match confinement.enforce() {
         Ok(confined @ Confined::Fully) => tracing::info!("{confined}"),

@@ -33,6 +33,7 @@ pub use effect::{
     Arrival, Change, Draft, Effect, Ending, Event, OutboxSeq, Outcome, Outgoing, Place, Purge, Queued,
     REASON_BYTES_MAX, Reason, Received, Seen, SessionId, SetAside, Ticket,
 };
+pub use outbox::Depths;
 pub use receipts::{BrokerAnswer, CountedReceipt, NotCounted, SentFacts, Submission};
 pub use steps::{OfficerStep, Step, StepKey};
 

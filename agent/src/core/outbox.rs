@@ -12,6 +12,7 @@ use std::time::Duration;
 use valise_proto::envelope::Precedence;
 use valise_proto::id::{NoticeId, Timestamp};
 
+use super::Core;
 use super::effect::{OutboxSeq, Queued};
 
 /// Longest wait after a refusal that passes by itself, whatever the broker asks for.
@@ -54,6 +55,20 @@ impl Lane {
         if first {
             self.first_since = Some(now);
         }
+    }
+}
+
+/// How many envelopes wait, by precedence.
+pub type Depths = [(Precedence, usize); Precedence::ALL.len()];
+
+impl Core {
+    /// How many envelopes wait to be accepted, by precedence.
+    #[must_use]
+    pub fn outbox_by_precedence(&self) -> Depths {
+        let entries = &self.outbox.entries;
+        Precedence::ALL.map(|precedence| {
+            (precedence, entries.values().filter(|entry| entry.queued.precedence == precedence).count())
+        })
     }
 }
 

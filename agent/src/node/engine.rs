@@ -15,10 +15,11 @@ use super::committer::Committer;
 use super::events::{Events, Happening};
 use super::link::{Dialler, LinkHandle, LinkState, Target};
 use super::office::Office;
+use super::watch::Watch;
 use super::{Failure, alarms, reviewing};
 use crate::core::{
-    Alarm, Arrival, BrokerAnswer, Change, Core, Effect, Ending, Event, NotQueued, OfficerStep, Outgoing,
-    Place, Review, Reviewed, SessionId, Side, Stage, StepKey, Ticket,
+    Alarm, Arrival, BrokerAnswer, Change, Core, Depths, Effect, Ending, Event, NotQueued, OfficerStep,
+    Outgoing, Place, Review, Reviewed, SessionId, Side, Stage, StepKey, Ticket,
 };
 use crate::release::standing;
 
@@ -51,6 +52,8 @@ pub(super) enum Input {
     Down { session: SessionId, reason: String, exclusion: Option<Refusal> },
     /// Who this node is has changed: its certificate, or its standing with the authority.
     Renewed,
+    /// How many envelopes wait to be accepted.
+    Outbox { reply: oneshot::Sender<Depths> },
     /// Changes are on stable storage.
     Persisted(Vec<Ticket>),
     /// Changes could not be made durable.
@@ -84,6 +87,7 @@ pub(super) struct Engine {
     changes: watch::Sender<u64>,
     outbox: watch::Sender<usize>,
     events: Arc<Events>,
+    watch: Arc<Watch>,
     failed: watch::Sender<Option<Failure>>,
     queued: HashMap<NoticeId, oneshot::Sender<Result<(), NotQueued>>>,
     steps: HashMap<StepKey, VecDeque<oneshot::Sender<()>>>,
@@ -101,7 +105,7 @@ impl Engine {
         core: Core,
         office: Arc<Office>,
         dialler: Dialler,
-        failed: watch::Sender<Option<Failure>>,
+        (failed, watched): (watch::Sender<Option<Failure>>, Arc<Watch>),
         inputs: &mpsc::Sender<Input>,
         (tasks, cancel): (TaskTracker, CancellationToken),
     ) -> (Self, Views) {
@@ -119,6 +123,7 @@ impl Engine {
             changes,
             outbox,
             events: Arc::clone(&events),
+            watch: watched,
             failed,
             queued: HashMap::new(),
             steps: HashMap::new(),
@@ -192,15 +197,21 @@ impl Engine {
             Input::Record { changes, reply } => self.record(changes, reply),
             Input::Arrived { place, arrival } => self.core.handle_arrival(place, *arrival, now),
             Input::Answered { session, notice_id, answer } => {
+                if let Some(refusal) = answer.refusal() {
+                    self.watch.counts.note_refused(refusal.code);
+                }
                 self.core.handle_answer(session, notice_id, *answer, now);
             }
             Input::Unsendable { session, notice_id, refusal } => {
+                self.watch.counts.note_refused(refusal.code);
                 self.core.handle_unsendable(session, notice_id, refusal, now);
             }
             Input::Misbehaved { session, reason } => self.core.handle_misbehaviour(session, reason),
             Input::Up { link, target, in_flight_max } => self.up(link, target, in_flight_max, now),
             Input::Down { session, reason, exclusion } => self.down(session, reason, exclusion, now),
             Input::Renewed => self.core.handle_renewed(now),
+            // Whoever asked may have given up.
+            Input::Outbox { reply } => drop(reply.send(self.core.outbox_by_precedence())),
             Input::Persisted(tickets) => self.core.handle_persisted(&tickets, now),
             Input::StoreFailed(reason) => return Err(self.fail(reason)),
             Input::Stop { reply } => {
@@ -216,6 +227,7 @@ impl Engine {
         let before = if self.links.is_empty() { "" } else { "; it takes the place of the one before" };
         tracing::info!(broker = %target.broker, endpoint = %target.endpoint, "connected{before}");
         self.links.push(link);
+        self.watch.counts.note_connected();
         self.events.note(now, Happening::Connected { broker: target.broker.to_string() });
         self.link_state.send_replace(LinkState::Up { target, since: now });
         // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
@@ -376,7 +388,10 @@ impl Engine {
                     let _ = reply.send(());
                 }
             }
-            Event::Accepted(notice) => tracing::debug!(%notice, "accepted by the broker"),
+            Event::Accepted(notice) => {
+                self.watch.counts.note_accepted();
+                tracing::debug!(%notice, "accepted by the broker");
+            }
             Event::Refused { notice_id, kind: NoticeKind::Receipt, reason } => {
                 tracing::warn!(notice = %notice_id, %reason, "a receipt was refused");
             }
@@ -384,18 +399,24 @@ impl Engine {
                 tracing::warn!(notice = %notice_id, %kind, %reason, "a notice was refused");
             }
             Event::Lapsed(notice) => {
+                self.watch.counts.note_lapsed();
                 tracing::warn!(%notice, "a notice expired before a broker could be reached");
             }
             Event::Received(notice) => {
+                self.watch.counts.note_received();
                 tracing::info!(%notice, "a notice arrived");
                 self.tell_what_rests_on(&notice);
             }
             Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
             Event::Purged { notice_id, by } => {
+                self.watch.counts.note_purged();
                 let by = by.map(tracing::field::display);
                 tracing::info!(notice = %notice_id, by, "what was held of a notice is deleted");
             }
-            Event::SetAside(reason) => tracing::warn!(%reason, "a delivery was set aside"),
+            Event::SetAside(reason) => {
+                self.watch.counts.note_set_aside();
+                tracing::warn!(%reason, "a delivery was set aside");
+            }
             Event::Alarm(alarm) => self.alarm(alarm),
         }
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
@@ -430,6 +451,7 @@ impl Engine {
                 tracing::info!(notice = %notice_id, %respond_by, ?owing, "answers are due soon");
             }
             (Side::Originator, Stage::Over) => {
+                self.watch.counts.note_unanswered();
                 tracing::warn!(notice = %notice_id, %respond_by, late = ?owing, "the time for answers is over");
             }
             (Side::Recipient, Stage::Near) => {

@@ -19,6 +19,7 @@ mod reviewing;
 pub mod showing;
 mod streams;
 mod upkeep;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use std::time::Duration;
 
 use rand_core::Rng;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch as channels};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use valise_proto::enrolment::Trust;
@@ -36,7 +38,7 @@ use valise_transport::{Anchors, AnchorsError, Options, Revocation, Transport};
 use crate::api;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
-use crate::core::{Change, Core, Memory, NotQueued, OfficerStep, Outgoing};
+use crate::core::{Change, Core, Depths, Memory, NotQueued, OfficerStep, Outgoing};
 use crate::enrol::{EnrolError, Membership};
 use crate::folder;
 use crate::journal::Entry;
@@ -44,6 +46,7 @@ use crate::node::engine::{Engine, Input};
 use crate::node::events::Events;
 use crate::node::link::Dialler;
 use crate::node::office::Office;
+use crate::node::watch::Watch;
 use crate::officers::guard::Guard;
 use crate::store::{Store, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -92,6 +95,14 @@ pub enum StartError {
         /// Whose list.
         issuer: String,
     },
+    /// The address for metrics.
+    #[error("{address}: cannot listen for metrics: {source}; set another `metrics_listen` in agent.toml")]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The local API.
     #[error("{0}")]
     Api(#[from] api::ListenError),
@@ -118,10 +129,11 @@ pub struct NodeOptions {
 pub struct Desk {
     office: Arc<Office>,
     inputs: mpsc::Sender<Input>,
-    link: watch::Receiver<LinkState>,
-    changes: watch::Receiver<u64>,
-    outbox: watch::Receiver<usize>,
+    link: channels::Receiver<LinkState>,
+    changes: channels::Receiver<u64>,
+    outbox: channels::Receiver<usize>,
     events: Arc<Events>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 /// The node has stopped, or is about to.
@@ -159,6 +171,16 @@ impl Desk {
         *self.outbox.borrow()
     }
 
+    /// How many envelopes wait to be accepted, by precedence.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(crate) async fn outbox_by_precedence(&self) -> Result<Depths, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Outbox { reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
     /// What happened lately.
     #[must_use]
     pub fn events(&self) -> &Arc<Events> {
@@ -167,7 +189,7 @@ impl Desk {
 
     /// Changes whenever something is recorded.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> channels::Receiver<u64> {
         self.changes.clone()
     }
 
@@ -258,7 +280,7 @@ pub struct NodeHandle {
     desk: Desk,
     tasks: TaskTracker,
     cancel: DropGuard,
-    failure: watch::Receiver<Option<Failure>>,
+    failure: channels::Receiver<Option<Failure>>,
 }
 
 /// What a node acts with, before anything runs.
@@ -353,15 +375,18 @@ impl Node {
             Some(address) => Some(api::tcp::listen(address).await?),
             None => None,
         };
+        let (metrics, watch) = watch::listen(office.config().metrics_listen).await?;
+        let watch = Arc::new(watch);
         let core = Core::new(memory, office.config().outbox_max, randomness().next_u64());
         let office = Arc::new(office);
         let tasks = TaskTracker::new();
         let cancel = CancellationToken::new();
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
-        let (failed, failure) = watch::channel(None);
+        let (failed, failure) = channels::channel(None);
         let dialler = Dialler::new(Arc::clone(&office), inputs.clone(), options.offline);
-        let (engine, views) =
-            Engine::new(core, Arc::clone(&office), dialler, failed, &inputs, (tasks.clone(), cancel.clone()));
+        let watching = (failed, Arc::clone(&watch));
+        let ends = (tasks.clone(), cancel.clone());
+        let (engine, views) = Engine::new(core, Arc::clone(&office), dialler, watching, &inputs, ends);
         let desk = Desk {
             office,
             inputs: inputs.clone(),
@@ -369,13 +394,18 @@ impl Node {
             changes: views.changes,
             outbox: views.outbox,
             events: views.events,
+            watch: Arc::clone(&watch),
         };
-        tasks.spawn(engine.run(received, inputs));
-        tasks.spawn(upkeep::run(Arc::clone(&desk.office), cancel.clone()));
+        let run = |what, task: JoinHandle<()>| watch.over(what, task.abort_handle());
+        run("the core", tasks.spawn(engine.run(received, inputs)));
+        run("upkeep", tasks.spawn(upkeep::run(Arc::clone(&desk.office), cancel.clone())));
         if let Some(tcp) = tcp {
-            tasks.spawn(api::tcp::serve(tcp, desk.clone(), cancel.clone()));
+            run("the local API on TCP", tasks.spawn(api::tcp::serve(tcp, desk.clone(), cancel.clone())));
         }
-        tasks.spawn(api::serve(listener, desk.clone(), cancel.clone()));
+        run("the local API", tasks.spawn(api::serve(listener, desk.clone(), cancel.clone())));
+        if let Some(metrics) = metrics {
+            tasks.spawn(watch::serve(metrics, desk.clone(), cancel.clone()));
+        }
         tracing::info!(agency = %desk.office.agency(), directory = desk.office.directory().version(), "the node is running");
         Ok(NodeHandle { desk, tasks, cancel: cancel.drop_guard(), failure })
     }

@@ -29,6 +29,29 @@ pub enum Look<T> {
 }
 
 impl Store {
+    /// How many notices were received, and how many of them were shown. Goes through their keys.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn inbox_len(&self) -> Result<(usize, usize), StoreError> {
+        let count = |kind: u8| -> Result<usize, StoreError> {
+            let mut found = 0;
+            for key in self.db.scan_prefix([kind]).keys() {
+                found += usize::from(key?.len() == keys::OF_NOTICE_BYTES);
+            }
+            Ok(found)
+        };
+        Ok((count(keys::RECEIVED)?, count(keys::READ)?))
+    }
+
+    /// How many bytes the store takes on disk. Asks the file system about each of its files.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        Ok(self.db.size_on_disk()?)
+    }
+
     /// What `look` makes of the notices received before this one, newest first: at most `count_max` of them.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use super::spec::{AgencySpec, Mode};
 use super::{NetworkError, Sent};
 use crate::DEADLINE;
 use crate::relay::{Direction as Way, Faults, Relay};
+use crate::scrape::{self, Scrape};
 use crate::wait::until;
 
 /// Silence after which an agency of a network gives a connection up: short, so that partitions are noticed quickly.
@@ -178,6 +179,15 @@ impl<'n> Agency<'n> {
     /// [`NetworkError`].
     pub async fn process_id(&self) -> Result<Option<u32>, NetworkError> {
         Ok(self.member()?.process_id().await)
+    }
+
+    /// What its node tells whoever watches it at `/metrics`, `/healthz` or `/readyz`; `metrics_listen` must be in its
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn scrape(&self, path: &str) -> Result<Scrape, NetworkError> {
+        scrape::scrape(self.member()?.client().status().await?.metrics_listen, path).await
     }
 
     /// Runs `valise-agent` on its data folder, as an operator does.

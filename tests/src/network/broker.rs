@@ -17,6 +17,7 @@ use super::spec::Mode;
 use super::{NetworkError, files_below};
 use crate::DEADLINE;
 use crate::relay::Relay;
+use crate::scrape::{self, Scrape};
 use crate::wait::until;
 
 /// Starts, stops, kills and asks the broker.
@@ -203,6 +204,15 @@ impl BrokerControl {
         let end = end.await?;
         self.node.lock().await.take();
         Ok(end)
+    }
+
+    /// What it tells whoever watches it at `/metrics`, `/healthz` or `/readyz`; `metrics_listen` must be in its
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn scrape(&self, path: &str) -> Result<Scrape, NetworkError> {
+        scrape::scrape(self.status().await?.metrics_listen, path).await
     }
 
     /// Where it listens; `None` while it does not run.

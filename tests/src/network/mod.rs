@@ -79,6 +79,7 @@ pub struct NetworkBuilder {
     agencies_as: Mode,
     broker_as: Mode,
     broker_config: String,
+    agency_config: String,
     patience: Option<Duration>,
     seed: u64,
     leaf: Option<Duration>,
@@ -110,6 +111,13 @@ impl NetworkBuilder {
     #[must_use]
     pub fn broker_config(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.broker_config);
+        self
+    }
+
+    /// Adds lines to the configuration of every agency.
+    #[must_use]
+    pub fn agency_config(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.agency_config);
         self
     }
 
@@ -160,7 +168,9 @@ impl NetworkBuilder {
             enrol_agency(&office, &folder, &id, &spec.profile(first)?)?;
             let relay =
                 Relay::start(relay_target, self.seed ^ number).await.map_err(NetworkError::io("a relay"))?;
-            let config = configure(&folder, &relay, &spec.config)?;
+            // What is said for all comes first: keys of an agency's own may begin a table.
+            let lines = format!("{}\n{}", self.agency_config, spec.config);
+            let config = configure(&folder, &relay, &lines)?;
             let (mode, node) = (self.agencies_as, tokio::sync::Mutex::default());
             let spec_too = spec.clone();
             let (room, clock_ahead) = (Mutex::default(), Arc::default());

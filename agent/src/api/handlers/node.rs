@@ -29,7 +29,7 @@ const PASSED_MAX: usize = 2_000;
 #[utoipa::path(get, path = "/v1/status", tag = "node",
     responses((status = 200, body = NodeStatus), (status = "default", body = ErrorBody)))]
 pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Answer<NodeStatus> {
-    let (link, outbox) = (desk.link(), desk.outbox_len());
+    let (link, outbox, metrics_listen) = (desk.link(), desk.outbox_len(), desk.watch.addr);
     let status = apart(&desk, move |office| {
         let now = office.now();
         let asides = office.store().asides(STATUS_LIST_MAX)?;
@@ -39,6 +39,7 @@ pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Ans
             agency: office.agency().clone(),
             trust_domain: office.trust().trust_domain.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            metrics_listen,
             excluded: standing::exclusion(&link, office),
             connection: views::connection_facts(link),
             directory: views::directory_facts(office, now),

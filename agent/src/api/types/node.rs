@@ -18,6 +18,10 @@ pub struct NodeStatus {
     pub trust_domain: TrustDomain,
     /// Its software.
     pub version: String,
+    /// Where its metrics are served, if they are.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub metrics_listen: Option<std::net::SocketAddr>,
     /// Its connection.
     pub connection: ConnectionFacts,
     /// That the authority has taken it out, or its certificate, if it has.
