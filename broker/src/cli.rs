@@ -19,6 +19,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use valise_process::{Confined, Confinement};
 
 use crate::config::{Config, ConfigError, LOG_DEFAULT, LogFormat};
@@ -186,8 +189,8 @@ fn run(path: &Path) -> Outcome {
     // Nobody wants escape sequences in a journal or a file.
     let logs = logs.with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+        LogFormat::Text => logs.finish().with(filter_fn(is_let)).init(),
+        LogFormat::Json => logs.json().finish().with(filter_fn(is_let)).init(),
     }
     confine(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -195,6 +198,12 @@ fn run(path: &Path) -> Outcome {
     // What hangs, hangs on a disk that does not answer; nothing durable is lost by not waiting for it.
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     outcome
+}
+
+/// The store's engine writes whole records to the log at the lowest levels, receipts among them: whatever
+/// `log` says, that is not let.
+fn is_let(metadata: &tracing::Metadata<'_>) -> bool {
+    *metadata.level() <= tracing::Level::WARN || !metadata.target().starts_with("sled")
 }
 
 /// Before any other thread is started: what follows opens nothing that is not said here.

@@ -7,6 +7,9 @@ use anyhow::Context;
 use clap::CommandFactory;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use valise_process::{Confined, Confinement};
 use valise_proto::id::{AgencyId, TrustDomain};
 
@@ -170,9 +173,9 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if common.json {
-        logs.json().init();
+        logs.json().finish().with(filter_fn(is_let)).init();
     } else {
-        logs.init();
+        logs.finish().with(filter_fn(is_let)).init();
     }
     confine(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -193,6 +196,12 @@ pub(super) fn run(common: &Common, config: Option<&Path>, offline: bool) -> Outc
             Some(_) => Err(Ended::Told(EXIT_FAILED)),
         }
     })
+}
+
+/// The store's engine writes whole records to the log at the lowest levels, receipts with names among them: whatever
+/// `log` says, that is not let.
+fn is_let(metadata: &tracing::Metadata<'_>) -> bool {
+    *metadata.level() <= tracing::Level::WARN || !metadata.target().starts_with("sled")
 }
 
 /// Before any other thread is started: what follows opens nothing that is not said here.
