@@ -1,5 +1,7 @@
 //! The broker's configuration: typed values, defaults as constants, and every mistake told at once.
 
+mod limits;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
-use valise_proto::wire::limits::Limits as WireLimits;
 
-use crate::core::CoreLimits;
+pub use limits::Limits;
+
 use crate::folder;
 
 /// Longest configuration file, in bytes.
@@ -40,12 +42,6 @@ pub const PUBLISHED_CERTIFICATES_NAME: &str = "certificates.pem";
 pub const SPOOL_NAME: &str = "spool";
 /// Longest path of a Unix socket on Linux (`sun_path`, without its terminator), in bytes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// Smallest `envelope_bytes_max`: below it hardly a header and its key wraps fit.
-const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
-/// Default of `intake_bytes_max`.
-const INTAKE_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
-/// Largest `intake_bytes_max`.
-const INTAKE_BYTES_MAX: usize = 16 * 1024 * 1024 * 1024;
 
 /// The configuration cannot be used.
 #[derive(Debug, Error)]
@@ -134,39 +130,6 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Limits and times; each has a bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// What agents are told: at most the protocol's.
-    pub wire: WireLimits,
-    /// The core's own.
-    pub core: CoreLimits,
-    /// Connections of all agencies together.
-    pub connections_max: usize,
-    /// From the first packet to the end of the TLS handshake, and from there to `Hello`.
-    pub handshake_timeout: Duration,
-    /// Silence after which a connection is given up.
-    pub idle_timeout: Duration,
-    /// How long a session is given to end once it has been told to.
-    pub goodbye_timeout: Duration,
-    /// Bytes of envelopes between the socket and the disk, of all agencies together.
-    pub intake_bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            wire: WireLimits::DEFAULT,
-            core: CoreLimits::default(),
-            connections_max: 1024,
-            handshake_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(30),
-            goodbye_timeout: Duration::from_secs(2),
-            intake_bytes_max: INTAKE_BYTES_DEFAULT,
-        }
-    }
-}
-
 impl Config {
     /// The defaults for a broker that listens on `listen`, keeps its data in `data`, finds its certificate, keys and
     /// roots of trust under their usual names in `identity`, and what the authority published in `publication`.
@@ -233,6 +196,9 @@ impl Config {
             idle_timeout: self.limits.idle_timeout,
             keep_alive: self.limits.idle_timeout / 3,
             connections_max: self.limits.connections_max,
+            handshakes_max: self.limits.handshakes_max,
+            handshakes_per_address_max: self.limits.handshakes_per_address_max,
+            frame_timeout: self.limits.frame_timeout,
             ..valise_transport::Options::default()
         }
     }
@@ -244,7 +210,7 @@ impl Config {
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<String>> {
         let mut values = toml::from_str(text).map_err(|error: toml::de::Error| vec![error.to_string()])?;
         let mut mistakes = Vec::new();
-        let limits = take_limits(&mut values, &mut mistakes);
+        let limits = limits::take(&mut values, &mut mistakes);
         let mut table = Table::new("", values, &mut mistakes);
         let listen = table.required("listen", "\"[::]:4433\"").and_then(|text| table.listen(&text));
         let mut path = |key, example| table.required(key, example).map(|text| folder.join(text));
@@ -289,66 +255,6 @@ impl Config {
         config.filter(|_| mistakes.is_empty()).ok_or(mistakes)
     }
 }
-
-fn take_limits(values: &mut toml::Table, mistakes: &mut Vec<String>) -> Limits {
-    let table = match values.remove("limits") {
-        None => toml::Table::new(),
-        Some(toml::Value::Table(table)) => table,
-        Some(other) => {
-            mistakes
-                .push(format!("`limits`: {other} is not a table; write [limits] and the limits below it"));
-            toml::Table::new()
-        }
-    };
-    let mut table = Table::new("limits.", table, mistakes);
-    let protocol = WireLimits::DEFAULT;
-    let limits = Limits::default();
-    let clock_ahead = protocol.clock_ahead_max.as_secs();
-    let days_max = protocol.lifetime_max.as_secs() / DAY_SECONDS;
-    let envelope_bytes_max = table.number(
-        "envelope_bytes_max",
-        protocol.envelope_bytes_max,
-        (ENVELOPE_BYTES_MIN, protocol.envelope_bytes_max),
-    );
-    let mut up_to = |key, max| table.number(key, max, (1, max));
-    let wire = WireLimits {
-        envelope_bytes_max,
-        recipients_max: up_to("recipients_max", protocol.recipients_max),
-        portions_max: up_to("portions_max", protocol.portions_max),
-        unacknowledged_max: up_to("unacknowledged_max", protocol.unacknowledged_max),
-        in_flight_max: up_to("in_flight_max", protocol.in_flight_max),
-        clock_ahead_max: table.seconds("clock_ahead_seconds_max", clock_ahead, (0, clock_ahead)),
-        lifetime_max: table.seconds("lifetime_days_max", days_max, (1, days_max)) * DAY_SECONDS_U32,
-    };
-    let core = CoreLimits {
-        connections_per_agency_max: table.number(
-            "connections_per_agency_max",
-            limits.core.connections_per_agency_max,
-            (1, 64),
-        ),
-        load_items_max: limits.core.load_items_max,
-        sweep_interval: table.seconds("sweep_seconds", limits.core.sweep_interval.as_secs(), (1, 3600)),
-    };
-    let limits = Limits {
-        wire,
-        core,
-        connections_max: table.number("connections_max", limits.connections_max, (1, 100_000)),
-        handshake_timeout: table.seconds("handshake_seconds", limits.handshake_timeout.as_secs(), (1, 60)),
-        idle_timeout: table.seconds("idle_seconds", limits.idle_timeout.as_secs(), (3, 600)),
-        goodbye_timeout: table.seconds("goodbye_seconds", limits.goodbye_timeout.as_secs(), (1, 60)),
-        intake_bytes_max: table.number(
-            "intake_bytes_max",
-            limits.intake_bytes_max,
-            // At least one envelope, or none could be taken.
-            (envelope_bytes_max, INTAKE_BYTES_MAX),
-        ),
-    };
-    table.finish();
-    limits
-}
-
-const DAY_SECONDS: u64 = 24 * 60 * 60;
-const DAY_SECONDS_U32: u32 = 24 * 60 * 60;
 
 /// A table of the file: each setting is taken out of it, and what is left over is a mistake.
 struct Table<'m> {
@@ -447,18 +353,22 @@ impl<'m> Table<'m> {
     }
 
     fn number(&mut self, key: &'static str, default: usize, (min, max): (usize, usize)) -> usize {
+        let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let number = self.number_u64(key, wide(default), (wide(min), wide(max)));
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    fn number_u64(&mut self, key: &'static str, default: u64, (min, max): (u64, u64)) -> u64 {
         let Some(value) = self.take(key) else { return default };
-        let found = value.as_integer().and_then(|number| usize::try_from(number).ok());
+        let found = value.as_integer().and_then(|number| u64::try_from(number).ok());
         found.filter(|number| (min..=max).contains(number)).unwrap_or_else(|| {
             self.mistake(key, format!("{value} is not a whole number from {min} to {max}"));
             default
         })
     }
 
-    fn seconds(&mut self, key: &'static str, default: u64, (min, max): (u64, u64)) -> Duration {
-        let small = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let number = self.number(key, small(default), (small(min), small(max)));
-        Duration::from_secs(u64::try_from(number).unwrap_or(u64::MAX))
+    fn seconds(&mut self, key: &'static str, default: u64, range: (u64, u64)) -> Duration {
+        Duration::from_secs(self.number_u64(key, default, range))
     }
 
     fn finish(self) {

@@ -36,6 +36,9 @@ use zeroize::Zeroizing;
 /// How long a raw client waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a client that nobody answers is given to send its first packet.
+const FIRST_PACKET_MAX: Duration = Duration::from_millis(20);
+
 /// Why a raw client got no further.
 #[derive(Debug, Error)]
 pub enum RawError {
@@ -222,11 +225,38 @@ impl Impostor {
     /// # Errors
     /// [`RawError`].
     pub async fn dial(&self, endpoint: std::net::SocketAddr) -> Result<Connection, RawError> {
+        Ok(self.client(Options::default())?.connect(&endpoint.to_string(), None).await?)
+    }
+
+    /// First packets of `count` connections, each of another, which never reached anyone: whoever sends them on is
+    /// nobody, and never answers.
+    ///
+    /// # Errors
+    /// [`RawError`].
+    pub async fn first_packets(&self, count: usize) -> Result<Vec<Vec<u8>>, RawError> {
+        let failed = |error: std::io::Error| RawError::Membership(error.to_string());
+        let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await.map_err(failed)?;
+        let endpoint = sink.local_addr().map_err(failed)?.to_string();
+        let client = self.client(Options { handshake_timeout: FIRST_PACKET_MAX, ..Options::default() })?;
+        let mut packets = std::collections::BTreeMap::new();
+        let mut packet = [0; 2048];
+        while packets.len() < count {
+            // It fails: nobody answers.
+            let _ = client.connect(&endpoint, None).await;
+            while let Ok(len) = sink.try_recv(&mut packet) {
+                // The destination's connection id (RFC 9000 section 17.2) tells whose this is; a hello takes two packets.
+                let (Some(id), Some(whole)) = (packet.get(6..14), packet.get(..len)) else { continue };
+                packets.entry(id.to_vec()).or_insert_with(|| whole.to_vec());
+            }
+        }
+        Ok(packets.into_values().take(count).collect())
+    }
+
+    fn client(&self, options: Options) -> Result<Client, RawError> {
         let Membership { trust, credentials, crls, .. } = &self.membership;
         let anchors = Anchors::new(trust.trust_domain.clone(), &trust.anchors, crls);
         let anchors = anchors.map_err(|error| RawError::Membership(error.to_string()))?;
-        let transport = Transport::new(credentials.clone(), anchors, Options::default());
-        Ok(Client::new(&transport).connect(&endpoint.to_string(), None).await?)
+        Ok(Client::new(&Transport::new(credentials.clone(), anchors, options)))
     }
 
     /// Connects and is welcomed.
@@ -340,6 +370,14 @@ impl RawSubmit {
     /// [`RawError::Send`].
     pub async fn send(&mut self, frame: Bytes) -> Result<(), RawError> {
         Ok(self.sender.send(frame).await?)
+    }
+
+    /// Sends bytes as they are, whole frames or not.
+    ///
+    /// # Errors
+    /// [`RawError::Send`].
+    pub async fn send_unframed(&mut self, bytes: &[u8]) -> Result<(), RawError> {
+        Ok(self.sender.dangerous_send_unframed(bytes).await?)
     }
 
     /// The next answer.

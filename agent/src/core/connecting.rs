@@ -7,15 +7,23 @@
 
 use std::time::Duration;
 
-use valise_proto::id::Timestamp;
+use valise_proto::id::{BrokerName, Timestamp};
 
 use super::backoff::{self, Jitter};
 use super::link::{Leaving, Link, Successor};
 use super::{Core, Effect, Ending, SessionId};
 
 impl Core {
-    /// A connection is up and its directory is one to act upon. Where there is one already, it takes its place.
-    pub fn handle_connected(&mut self, session: SessionId, in_flight_max: usize, now: Timestamp) {
+    /// A connection to `broker` is up and its directory is one to act upon. Where there is one already, it takes its
+    /// place. What this broker asked to wait for is still waited for: it may have asked because of a quota, which a new
+    /// connection does not change.
+    pub fn handle_connected(
+        &mut self,
+        session: SessionId,
+        broker: &BrokerName,
+        in_flight_max: usize,
+        now: Timestamp,
+    ) {
         if let Some(former) = self.link.session() {
             self.outbox.hand_over();
             self.leaving = Some(Leaving { session: former, since: now, told: false });
@@ -23,7 +31,10 @@ impl Core {
         let failures = self.link.failures();
         let successor = Successor::NotWanted;
         self.link = Link::Up { session, since: now, failures, in_flight_max, successor };
-        self.outbox.wake_all();
+        if self.broker.as_ref() != Some(broker) {
+            self.broker = Some(broker.clone());
+            self.outbox.wake_all();
+        }
         self.submit_what_fits(now);
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use valise_proto::envelope::{NoticeKind, Precedence};
-use valise_proto::id::{NoticeId, Timestamp};
+use valise_proto::id::{BrokerName, NoticeId, Timestamp};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 
@@ -109,6 +109,8 @@ pub struct Core {
     /// Whether the clock was found to be ahead, so that nothing is deleted by it.
     clock_doubted: bool,
     link: Link,
+    /// The broker of the last connection that was up.
+    broker: Option<BrokerName>,
     /// The connection whose place the present one has taken, until it has ended.
     leaving: Option<Leaving>,
     jitter: Jitter,
@@ -137,6 +139,7 @@ impl Core {
             directory_counts: false,
             clock_doubted: false,
             link: Link::new(),
+            broker: None,
             leaving: None,
             jitter: Jitter::new(seed),
             next_ticket: 0,

@@ -4,7 +4,7 @@
 //! connection makes what was in flight ready again: the same bytes are submitted again, which is harmless (G5).
 //!
 //! Claimed, against a broker that would hold a notice back: it can do so neither by asking for a long wait, which is
-//! cut and ends with the session, nor by silence, which [`Outbox::overdue_at`] brings to light.
+//! cut and binds towards no other broker, nor by silence, which [`Outbox::overdue_at`] brings to light.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -212,7 +212,7 @@ impl Outbox {
         }
     }
 
-    /// Makes everything ready: what one broker asked for binds nobody in a session with another.
+    /// Makes everything ready: what one broker asked for does not bind towards another.
     pub(super) fn wake_all(&mut self) {
         for (_, seq) in std::mem::take(&mut self.waiting) {
             self.make_ready(seq);

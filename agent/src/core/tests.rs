@@ -64,6 +64,10 @@ fn stock() -> &'static Stock {
     })
 }
 
+fn broker(name: &str) -> BrokerName {
+    name.parse().unwrap()
+}
+
 fn answer_to(envelope: &Envelope, refusal: Option<Refusal>) -> BrokerAnswer {
     let Stock { exchange, directory, .. } = stock();
     let signed = exchange.answer(envelope, refusal).signed().clone();
@@ -169,6 +173,8 @@ struct Node {
     disk: Disk,
     now: Timestamp,
     session: u64,
+    /// The one that answers the next call.
+    broker: &'static str,
     connected: bool,
     /// The connection whose place another has taken, and what was submitted on it.
     leaving: Option<(u64, Vec<NoticeId>)>,
@@ -190,6 +196,7 @@ impl Node {
             disk: Disk::default(),
             now: stock().exchange.start,
             session: 0,
+            broker: "b1",
             connected: false,
             leaving: None,
             unwritten: VecDeque::new(),
@@ -217,7 +224,8 @@ impl Node {
                     }
                     self.session += 1;
                     self.connected = true;
-                    self.core.handle_connected(SessionId(self.session), 2, self.now);
+                    let broker = broker(self.broker);
+                    self.core.handle_connected(SessionId(self.session), &broker, 2, self.now);
                 }
                 Effect::Close { .. } => self.disconnect(),
                 Effect::Retire { session } => {

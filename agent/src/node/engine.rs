@@ -229,10 +229,11 @@ impl Engine {
         self.links.push(link);
         self.watch.counts.note_connected();
         self.events.note(now, Happening::Connected { broker: target.broker.to_string() });
+        let broker = target.broker.clone();
         self.link_state.send_replace(LinkState::Up { target, since: now });
         // What has expired lapses here rather than be submitted in vain: the directory may be new just now.
         self.tell_time(now);
-        self.core.handle_connected(session, in_flight_max, now);
+        self.core.handle_connected(session, &broker, in_flight_max, now);
     }
 
     /// Only the end of the present connection, or a call that failed where there is none, makes the node unconnected.

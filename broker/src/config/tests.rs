@@ -1,6 +1,10 @@
 //! Every setting, and every mistake.
 
+use valise_proto::wire::limits::Limits as WireLimits;
+
 use super::*;
+use crate::core::{CoreLimits, Rate, Rates};
+use crate::store::Quota;
 
 const GOOD: &str = "listen = '[::1]:4433'\ndata = 'data'\ncertificates = 'tls.crt'\ntls_key = 'tls.key'\n\
     receipt_key = '/keys/receipt.key'\ntrust = 'trust.pem'\npublication = 'published'\n";
@@ -31,7 +35,11 @@ fn all_mistakes_come_at_once() {
         reload_seconds = 0\nmetrics_listen = 9464\nrenewal_spool = 1\nfreshness_grace_minutes = 10081\n[limits]\nenvelope_bytes_max = 2000000\nrecipients_max = 65\nportions_max = 0\n\
         unacknowledged_max = 1025\nin_flight_max = 'many'\nclock_ahead_seconds_max = 301\nlifetime_days_max = 367\n\
         connections_per_agency_max = 0\nconnections_max = 0\nhandshake_seconds = 61\nidle_seconds = 1\n\
-        goodbye_seconds = 0\nintake_bytes_max = 1\nsweep_seconds = -1\nspeed = 9\n";
+        goodbye_seconds = 0\nintake_bytes_max = 1\nsweep_seconds = -1\nspeed = 9\nenvelopes_per_second = 0\n\
+        envelopes_burst = 0\nsubmit_bytes_per_second = 1023\nsubmit_bytes_burst = 1\nstreams_per_second = 0\nstreams_burst = 8\n\
+        work_per_agency_max = 15\nintake_bytes_per_agency_max = 1\nhandshakes_max = 0\nhandshakes_per_address_max = 0\n\
+        frame_seconds = 601\ndisk_reserve_bytes = -1\n\
+        stored_notices_per_agency_max = 9\nstored_bytes_per_agency_max = 1\ninbox_items_max = 1\n";
     let mistakes = parse(text).unwrap_err();
     let keys = [
         "listen",
@@ -63,6 +71,21 @@ fn all_mistakes_come_at_once() {
         "limits.intake_bytes_max",
         "limits.sweep_seconds",
         "limits.speed",
+        "limits.envelopes_per_second",
+        "limits.envelopes_burst",
+        "limits.submit_bytes_per_second",
+        "limits.submit_bytes_burst",
+        "limits.streams_per_second",
+        "limits.streams_burst",
+        "limits.work_per_agency_max",
+        "limits.intake_bytes_per_agency_max",
+        "limits.handshakes_max",
+        "limits.handshakes_per_address_max",
+        "limits.frame_seconds",
+        "limits.disk_reserve_bytes",
+        "limits.stored_notices_per_agency_max",
+        "limits.stored_bytes_per_agency_max",
+        "limits.inbox_items_max",
     ];
     for key in keys {
         let told = mistakes.iter().filter(|sentence| sentence.starts_with(&format!("`{key}`"))).count();
@@ -77,7 +100,11 @@ fn every_setting_is_read() {
         "status_socket = 's'\nlog = 'debug'\nlog_format = 'json'\nreload_seconds = 7\nrenewal_spool = 'r'\nfreshness_grace_minutes = 90\n{GOOD}[limits]\n\
          envelope_bytes_max = 8192\nrecipients_max = 2\nportions_max = 3\nunacknowledged_max = 4\nin_flight_max = 5\n\
          clock_ahead_seconds_max = 6\nlifetime_days_max = 7\nconnections_per_agency_max = 8\nconnections_max = 9\n\
-         handshake_seconds = 10\nidle_seconds = 11\ngoodbye_seconds = 12\nintake_bytes_max = 8192\nsweep_seconds = 13\n"
+         handshake_seconds = 10\nidle_seconds = 11\ngoodbye_seconds = 12\nintake_bytes_max = 8192\nsweep_seconds = 13\n\
+         envelopes_per_second = 14\nenvelopes_burst = 15\nsubmit_bytes_per_second = 16000\nsubmit_bytes_burst = 17000\n\
+         streams_per_second = 18\nstreams_burst = 19\nwork_per_agency_max = 20\nintake_bytes_per_agency_max = 21000\n\
+         handshakes_max = 22\nhandshakes_per_address_max = 23\nframe_seconds = 24\ndisk_reserve_bytes = 25\n\
+         stored_notices_per_agency_max = 26\nstored_bytes_per_agency_max = 32768\ninbox_items_max = 104\n"
     );
     let config = parse(&text).unwrap();
     let seconds = Duration::from_secs;
@@ -96,13 +123,25 @@ fn every_setting_is_read() {
             unacknowledged_max: 4,
             in_flight_max: 5,
             clock_ahead_max: seconds(6),
-            lifetime_max: seconds(7 * DAY_SECONDS),
+            lifetime_max: seconds(7 * 24 * 60 * 60),
         },
         core: CoreLimits {
             connections_per_agency_max: 8,
             sweep_interval: seconds(13),
             ..CoreLimits::default()
         },
+        rates: Rates {
+            envelopes: Rate { per_second: 14, burst: 15 },
+            bytes: Rate { per_second: 16_000, burst: 17_000 },
+            streams: Rate { per_second: 18, burst: 19 },
+        },
+        work_per_agency_max: 20,
+        intake_bytes_per_agency_max: 21_000,
+        handshakes_max: 22,
+        handshakes_per_address_max: 23,
+        frame_timeout: seconds(24),
+        disk_reserve_bytes: 25,
+        quota: Quota { stored_notices_max: 26, stored_bytes_max: 32_768, inbox_items_max: 104 },
         connections_max: 9,
         handshake_timeout: seconds(10),
         idle_timeout: seconds(11),

@@ -78,6 +78,12 @@ impl Policy {
             .map_err(|refusal| (Some(about), refusal))
     }
 
+    /// Which envelope this is, where that much can be read: for a refusal that was decided before it was looked at.
+    #[must_use]
+    pub fn about(&self, frame: bytes::Bytes) -> Option<About> {
+        Envelope::decode(frame, &self.limits).ok().map(|envelope| About::of(&envelope))
+    }
+
     /// What needs no cryptography: who says it, when, and on which stream.
     fn check_identity(
         &self,

@@ -6,6 +6,7 @@
 
 mod admission;
 mod delivery;
+mod rate;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use admission::{About, FollowUp, Policy};
 use delivery::ReceiveStream;
+pub use rate::{Accounts, Rate, Rates, Verdict};
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::{AgencyId, Timestamp};

@@ -282,6 +282,9 @@ async fn load(
     count: usize,
 ) {
     let reader = shared.reader.clone();
+    let share = shared.shares.of(&inbox.0);
+    // What is read is in memory until it is written; an agency that opens streams again and again gets no more for it.
+    let Ok(_place) = share.loads.acquire().await else { return };
     let read = move || {
         let (agency, precedence) = inbox;
         let Inbox { items, more } = reader.inbox(&agency, precedence, after, count, LOAD_BYTES_MAX)?;

@@ -2,8 +2,9 @@
 //!
 //! Frames that are there together are taken together: one chunk is verified, decided about and signed for on one of the
 //! worker threads, then goes to the committer as one submission. Chunks overtake each other, so one agency's stream
-//! keeps every core busy. A frame's bytes are given back when it was committed or refused, its place in `in_flight` when
-//! its answer was written: an agency that does not read its answers holds nobody back but itself.
+//! keeps every core busy. A frame's bytes, and its place among its agency's, are given back when it was committed or
+//! refused, its place in `in_flight` when its answer was written: an agency that does not read its answers holds nobody
+//! back but itself. Before any work is done on a frame its agency pays for it ([`super::shares`]).
 //!
 //! Nothing is answered ACCEPTED but from the committer's reply, which comes after the disk (G4).
 
@@ -24,8 +25,8 @@ use valise_transport::{FrameReceiver, FrameSender};
 use super::outgoing::priority;
 use super::session::{Fault, Peer};
 use super::{Shared, now};
-use crate::core::{About, Policy};
-use crate::store::{Acceptance, Operation, Outcome, StoreError, Submission};
+use crate::core::{About, Policy, Verdict};
+use crate::store::{Acceptance, Exceeded, Operation, Outcome, Quota, StoreError, Submission};
 
 /// Most frames verified as one piece of work: enough to make its hand-over cheap, few enough to share among cores.
 const CHUNK_FRAMES_MAX: usize = 16;
@@ -33,13 +34,18 @@ const CHUNK_FRAMES_MAX: usize = 16;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// When to try again after the store could not take something.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// When to try again after too much waits to be fetched: when recipients fetch it, the broker cannot know.
+const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most answers written at once.
 const ANSWERS_MAX: usize = 256;
 
-/// A chunk of frames as they came.
+/// A frame as it came, and why it is refused where its agency has nothing left to pay for it.
+type Paid = (Bytes, Option<Refusal>);
+
+/// A chunk of frames.
 struct Chunk {
     first_ordinal: u64,
-    frames: Vec<Bytes>,
+    frames: Vec<Paid>,
     /// When the first of them was read.
     read_at: Instant,
     room: Room,
@@ -49,8 +55,8 @@ struct Chunk {
 struct Room {
     /// Until its answers are written.
     in_flight: OwnedSemaphorePermit,
-    /// Until its frames are dropped.
-    bytes: OwnedSemaphorePermit,
+    /// Until its frames are dropped: its agency's places, its agency's bytes, everybody's bytes.
+    work: [OwnedSemaphorePermit; 3],
 }
 
 /// Answers of one chunk, and what they give back when written.
@@ -98,40 +104,61 @@ async fn read_all(
     let frames_max = CHUNK_FRAMES_MAX.min(peer.shared.config.limits.wire.in_flight_max);
     let mut first_ordinal = 0;
     loop {
-        let first = tokio::select! {
+        let next = async {
+            let first = receiver.next().await?;
+            let Some(first) = first else { return Ok(None) };
+            let read_at = Instant::now();
+            let mut bytes = first.len();
+            let mut frames = vec![pay(peer, precedence, first).await];
+            while frames.len() < frames_max && bytes < CHUNK_BYTES {
+                let Some(next) = receiver.try_next()? else { break };
+                bytes += next.len();
+                frames.push(pay(peer, precedence, next).await);
+            }
+            let room = wait_for_room(peer, in_flight, frames.len(), bytes).await;
+            Ok::<_, Fault>(room.map(|room| Chunk { first_ordinal, frames, read_at, room }))
+        };
+        // What was read and is dropped here was not answered; its agency submits it again.
+        let chunk = tokio::select! {
             () = peer.ending.cancelled() => return Ok(()),
             // The writer has given up: nobody would hear the answers.
             () = answers.closed() => return Ok(()),
-            first = receiver.next() => first?,
+            chunk = next => chunk?,
         };
-        let Some(first) = first else { return Ok(()) };
-        let read_at = Instant::now();
-        let mut bytes = first.len();
-        let mut frames = vec![first];
-        while frames.len() < frames_max && bytes < CHUNK_BYTES {
-            let Some(next) = receiver.try_next()? else { break };
-            bytes += next.len();
-            frames.push(next);
-        }
-        let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
-        let room = tokio::select! {
-            () = peer.ending.cancelled() => return Ok(()),
-            room = wait_for_room(peer, in_flight, count, bytes) => room,
-        };
-        let Some(room) = room else { return Ok(()) };
-        let chunk = Chunk { first_ordinal, frames, read_at, room };
-        first_ordinal += u64::from(count);
+        let Some(chunk) = chunk else { return Ok(()) };
+        first_ordinal += u64::try_from(chunk.frames.len()).unwrap_or(u64::MAX);
         peer.tasks.spawn(take(Arc::clone(peer), precedence, chunk, answers.clone()));
     }
 }
 
+/// Has its agency pay for a frame. Whoever has used up refusals too is not read from for a while.
+async fn pay(peer: &Peer, precedence: Precedence, frame: Bytes) -> Paid {
+    let Shared { shares, disk, .. } = &*peer.shared;
+    loop {
+        let verdict = match disk.refusal() {
+            Some(refusal) => shares.refuse(&peer.agency, refusal),
+            None => shares.judge(&peer.agency, precedence, frame.len()),
+        };
+        match verdict {
+            Verdict::Take => return (frame, None),
+            Verdict::Refuse(refusal) => return (frame, Some(refusal)),
+            Verdict::Hold(wait) => tokio::time::sleep(wait).await,
+        }
+    }
+}
+
 /// Waits for room. While there is none nothing more is read, and QUIC's flow control holds the agency back.
-async fn wait_for_room(peer: &Peer, in_flight: &Arc<Semaphore>, count: u32, bytes: usize) -> Option<Room> {
-    let in_flight = Arc::clone(in_flight).acquire_many_owned(count).await.ok()?;
+async fn wait_for_room(peer: &Peer, in_flight: &Arc<Semaphore>, frames: usize, bytes: usize) -> Option<Room> {
+    let count = u32::try_from(frames).unwrap_or(u32::MAX);
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    let share = peer.shared.shares.of(&peer.agency);
+    let permits = |of: &Arc<Semaphore>, count: u32| Arc::clone(of).acquire_many_owned(count);
+    let in_flight = permits(in_flight, count).await.ok()?;
+    let places = permits(&share.work, count).await.ok()?;
     // A chunk that is larger than all the room there is takes all of it.
-    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(peer.shared.intake_kib_max);
-    let bytes = Arc::clone(&peer.shared.intake_kib).acquire_many_owned(kib).await.ok()?;
-    Some(Room { in_flight, bytes })
+    let own = permits(&share.kib, kib.min(share.kib_max)).await.ok()?;
+    let all = permits(&peer.shared.intake_kib, kib.min(peer.shared.intake_kib_max)).await.ok()?;
+    Some(Room { in_flight, work: [places, own, all] })
 }
 
 async fn write_all(
@@ -153,7 +180,7 @@ async fn take(
     chunk: Chunk,
     answers: mpsc::UnboundedSender<Answers>,
 ) {
-    let Chunk { first_ordinal, frames, read_at, room: Room { in_flight, bytes } } = chunk;
+    let Chunk { first_ordinal, frames, read_at, room: Room { in_flight, work } } = chunk;
     let in_flight = Arc::new(in_flight);
     let (done, judged) = oneshot::channel();
     let judge = Arc::clone(&peer);
@@ -189,7 +216,7 @@ async fn take(
     }
     let shared = Arc::clone(&peer.shared);
     let reply = Box::new(move |result: Result<Vec<Outcome>, StoreError>| {
-        drop(bytes);
+        drop(work);
         let answered = accepted.len();
         settle(&shared, accepted, result, &answers, in_flight);
         shared.watch.counts.note_answered(answered, read_at.elapsed());
@@ -202,15 +229,20 @@ fn judge_one(
     peer: &Peer,
     policy: &Policy,
     precedence: Precedence,
-    frame: Bytes,
+    (frame, refused): Paid,
     at: Timestamp,
 ) -> Result<(Acceptance, SignedReceipt), Signed> {
     let shared = &peer.shared;
+    if let Some(refusal) = refused {
+        let about = policy.about(frame.clone());
+        return Err(refuse_one(shared, &frame, about, refusal));
+    }
     match policy.admit(&peer.agency, precedence, frame.clone(), at) {
         Ok(verified) => {
             let receipt = shared.sign_acceptance(verified.envelope());
             let mut acceptance = acceptance(&verified, frame, &receipt);
             acceptance.follows = policy.follow_up(verified.header(), at);
+            acceptance.quota = shared.config.limits.quota.of(precedence);
             Ok((acceptance, receipt))
         }
         Err((about, refusal)) => {
@@ -219,14 +251,18 @@ fn judge_one(
                 return Err(first.signed().clone());
             }
             tracing::info!(peer = %peer.agency, %refusal, "envelope refused");
-            let about = about.map_or_else(
-                || (None, sha256(&[&frame])),
-                |About { notice_id, header_digest }| (Some(notice_id), header_digest),
-            );
-            shared.watch.counts.note_refused(refusal.code);
-            Err(shared.sign(ReceiptKind::Refused, about, None, Some(refusal)).signed().clone())
+            Err(refuse_one(shared, &frame, about, refusal))
         }
     }
+}
+
+fn refuse_one(shared: &Shared, frame: &Bytes, about: Option<About>, refusal: Refusal) -> Signed {
+    let about = about.map_or_else(
+        || (None, sha256(&[frame])),
+        |About { notice_id, header_digest }| (Some(notice_id), header_digest),
+    );
+    shared.watch.counts.note_refused(refusal.code);
+    shared.sign(ReceiptKind::Refused, about, None, Some(refusal)).signed().clone()
 }
 
 /// The receipt of an envelope that was accepted once and would not be now: time has passed, or the directory changed.
@@ -274,6 +310,7 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         envelope: frame,
         receipt: receipt.encode(),
         follows: None,
+        quota: Quota::UNLIMITED,
     }
 }
 
@@ -370,6 +407,7 @@ fn conclude(
                 format!("it does not go to everyone who was sent the notice: add {}", missing.join(", "));
             refuse(shared, &pending, Refusal::new(RefusalCode::IncompleteRecipients, detail))
         }
+        Outcome::OverQuota(exceeded) => refuse(shared, &pending, over_quota(&exceeded)),
         Outcome::Done => {
             tracing::error!("the store gave no answer to an acceptance");
             refuse(shared, &pending, store_unavailable())
@@ -380,6 +418,16 @@ fn conclude(
 fn refuse(shared: &Shared, pending: &Pending, refusal: Refusal) -> Signed {
     shared.watch.counts.note_refused(refusal.code);
     shared.sign(ReceiptKind::Refused, pending.about, None, Some(refusal)).signed().clone()
+}
+
+fn over_quota(exceeded: &Exceeded) -> Refusal {
+    let detail = match exceeded {
+        Exceeded::Notices => "too many notices of this agency wait to be fetched".to_owned(),
+        Exceeded::Bytes => "the notices of this agency that wait to be fetched take too much room".to_owned(),
+        Exceeded::Inbox(recipient) => format!("too much waits to be fetched by {recipient}"),
+    };
+    Refusal::new(RefusalCode::Quota, detail + "; a tenth is kept for IMMEDIATE and FLASH")
+        .retry_after(STORAGE_RETRY_AFTER)
 }
 
 fn store_unavailable() -> Refusal {

@@ -6,6 +6,8 @@
 //! | [`session`] | one per connection: the session stream, and whichever streams the agency opens |
 //! | [`intake`] | one per submit stream: verification on every core, then group commit |
 //! | [`outgoing`] | one per receive stream: deliveries out, acknowledgements in |
+//! | [`shares`] | no task: what one agency may take at a time of what all share |
+//! | [`disk`] | whether there is room on the disk |
 //! | [`sweep`] | deletes what has expired; one at a time |
 //! | [`recheck`] | whether those who are connected still may be |
 //! | [`reload`] | watches certificate, revocation lists and directory |
@@ -18,6 +20,7 @@
 
 mod certificates;
 mod control;
+mod disk;
 mod driver;
 mod files;
 mod freshness;
@@ -27,6 +30,7 @@ mod outgoing;
 mod recheck;
 mod reload;
 mod session;
+mod shares;
 mod spool;
 mod status;
 mod sweep;
@@ -128,6 +132,9 @@ pub(crate) struct Shared {
     intake_kib: Arc<Semaphore>,
     /// How many there are in all.
     intake_kib_max: u32,
+    disk: disk::DiskRoom,
+    /// What each agency may take.
+    shares: shares::Shares,
     /// Connections, and the ends of connections.
     sessions: TaskTracker,
     /// Everything else.
@@ -318,6 +325,8 @@ impl Broker {
             queued,
             intake_kib: Arc::new(Semaphore::new(intake_kib)),
             intake_kib_max,
+            disk: disk::DiskRoom::new(config.data.clone(), config.limits.disk_reserve_bytes),
+            shares: shares::Shares::new(&config.limits),
             sessions: TaskTracker::new(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -331,6 +340,7 @@ impl Broker {
         shared.spawn("listening for agencies", session::accept_all(server, Arc::clone(&shared)));
         shared.spawn("watching for newer files", reload::watch(Arc::clone(&shared)));
         shared.spawn("watching what runs out", freshness::watch(Arc::clone(&shared)));
+        shared.spawn("watching for room on the disk", disk::watch(Arc::clone(&shared)));
         shared.spawn("the status socket", status::serve(status, Arc::clone(&shared)));
         if let Some(control) = control::listen(&shared) {
             shared.spawn("the socket for backups", control::serve(control, Arc::clone(&shared)));

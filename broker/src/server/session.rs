@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::id::{AgencyId, NoticeId};
@@ -18,7 +18,7 @@ use valise_proto::wire::limits::STREAM_OPEN_BYTES_MAX;
 use valise_proto::wire::session::{
     Answer, Hello, NoticeStatus, Publication, Query, SessionFrame, StreamOpen,
 };
-use valise_transport::{Connection, FrameReceiver, FrameSender, ReceiveError, Server};
+use valise_transport::{CloseReason, Connection, FrameReceiver, FrameSender, ReceiveError, Server};
 
 use super::driver::{Input, SessionHandle};
 use super::recheck;
@@ -30,6 +30,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long the other streams of a session stay open for the peer to hear the goodbye first.
 const GOODBYE_HEARD_MAX: Duration = Duration::from_millis(500);
+
+/// Submit streams of a connection that are read at a time: two for each precedence, for one that ends while another begins.
+const SUBMIT_STREAMS_MAX: usize = 8;
 
 /// Numbers for sessions and streams; they mean nothing outside this process.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -77,7 +80,8 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     // What came into force between the handshake and the line above was checked on the connections of before.
     recheck::recheck_all(&shared, vec![(session, connection.clone())]);
     let parted = CancellationToken::new();
-    let peer = Arc::new(Peer { session, agency, connection, shared, ending, parted, tasks });
+    let submitting = Semaphore::new(SUBMIT_STREAMS_MAX);
+    let peer = Arc::new(Peer { session, agency, connection, shared, ending, parted, tasks, submitting });
     let reason = tokio::select! {
         () = peer.run(frames_receiver) => peer.connection.closed().await,
         reason = peer.connection.closed() => reason,
@@ -100,6 +104,8 @@ pub(super) struct Peer {
     parted: CancellationToken,
     /// The tasks of its streams, and what they started.
     pub(super) tasks: TaskTracker,
+    /// Its submit streams: each may hold half an envelope for a while.
+    submitting: Semaphore,
 }
 
 /// Why a stream ends that should not.
@@ -119,6 +125,7 @@ impl From<ReceiveError> for Fault {
             ReceiveError::Frame(error @ FrameError::Truncated { .. }) => {
                 Self::Violation(Refusal::new(RefusalCode::Malformed, error))
             }
+            error @ ReceiveError::Slow(_) => Self::Violation(Refusal::new(RefusalCode::Malformed, error)),
             ReceiveError::Reset(_) | ReceiveError::Closed => Self::Gone,
         }
     }
@@ -151,7 +158,7 @@ impl Peer {
         loop {
             let opened = tokio::select! {
                 () = self.ending.cancelled() => return,
-                opened = self.connection.accept(STREAM_OPEN_BYTES_MAX) => opened,
+                opened = self.next_stream() => opened,
             };
             let Ok((sender, receiver)) = opened else { return };
             let peer = Arc::clone(self);
@@ -160,6 +167,18 @@ impl Peer {
                     peer.end(fault).await;
                 }
             });
+        }
+    }
+
+    /// The next stream, no sooner than its agency may open another.
+    async fn next_stream(&self) -> Result<(FrameSender, FrameReceiver), CloseReason> {
+        let opened = self.connection.accept(STREAM_OPEN_BYTES_MAX).await?;
+        loop {
+            let wait = self.shared.shares.stream(&self.agency);
+            if wait.is_zero() {
+                return Ok(opened);
+            }
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -192,7 +211,7 @@ impl Peer {
                     listening = false;
                     match frame {
                         Ok(None) | Err(ReceiveError::Closed) => {}
-                        Ok(Some(_)) | Err(ReceiveError::Frame(_) | ReceiveError::Reset(_)) => {
+                        Ok(Some(_)) | Err(ReceiveError::Frame(_) | ReceiveError::Slow(_) | ReceiveError::Reset(_)) => {
                             self.end(violation("an agent sends nothing after Hello on the session stream")).await;
                         }
                     }
@@ -229,6 +248,8 @@ impl Peer {
         match open {
             StreamOpen::Session(_) => Err(violation("a connection has one session stream")),
             StreamOpen::Submit(precedence) => {
+                // Closed never; those beyond wait, and nothing is read from them.
+                let Ok(_place) = self.submitting.acquire().await else { return Ok(()) };
                 intake::serve(Arc::clone(self), precedence, sender, receiver).await
             }
             StreamOpen::Receive { precedence, window } => {
@@ -246,6 +267,9 @@ impl Peer {
     }
 
     async fn answer(&self, query: Query, mut sender: FrameSender) -> Result<(), Fault> {
+        let share = self.shared.shares.of(&self.agency);
+        // Until the answer is read: it may be large.
+        let Ok(_place) = share.queries.acquire().await else { return Ok(()) };
         let answer = match query {
             Query::Publication => Answer::Publication(self.publication()),
             Query::NoticeStatus(id) => self.notice_status(id).await,

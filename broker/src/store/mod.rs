@@ -12,10 +12,13 @@
 mod care_tests;
 mod committer;
 mod keys;
+#[cfg(test)]
+mod quota_tests;
 mod record;
 mod sled;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -27,6 +30,7 @@ use crate::core::FollowUp;
 
 pub use self::sled::{Copying, Finding, Reader, SledStore, Step, Verification};
 pub use committer::{CommitStatistics, Committer, CommitterHandle, Reply, Submission};
+pub use usage::{Exceeded, Quota};
 
 /// Longest time an accepted id is remembered after its notice expired: a clock set back by less than this does not let
 /// the same envelope in again.
@@ -99,6 +103,8 @@ pub struct Acceptance {
     pub receipt: Bytes,
     /// The notice it corrects or takes back.
     pub follows: Option<FollowUp>,
+    /// What its originator and its recipients may not exceed by it.
+    pub quota: Quota,
 }
 
 /// One change.
@@ -153,6 +159,8 @@ pub enum Outcome {
         /// Who is left out.
         missing: Vec<AgencyId>,
     },
+    /// Too much waits already; nothing was changed.
+    OverQuota(Exceeded),
     /// Done, or there was nothing to do.
     Done,
 }

@@ -43,6 +43,7 @@ fn acceptance(number: u8, to: &[&str], version: u8) -> Acceptance {
         envelope: vec![number; len].into(),
         receipt: Bytes::copy_from_slice(&[b'r', number, version]),
         follows: None,
+        quota: Quota::UNLIMITED,
     }
 }
 

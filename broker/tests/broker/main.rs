@@ -12,6 +12,7 @@ mod exchange;
 mod fixture;
 mod freshness;
 mod issuers;
+mod limits;
 mod office;
 mod publication;
 mod refusals;

@@ -143,7 +143,7 @@ impl Connection {
         let (send, receive) = self.inner.open_bi().await?;
         let sender = FrameSender::new(send);
         sender.set_priority(priority);
-        Ok((sender, FrameReceiver::new(receive, cap)))
+        Ok((sender, self.receiver(receive, cap)))
     }
 
     /// The next stream the peer opens; frames may have at most `cap` bytes.
@@ -152,7 +152,11 @@ impl Connection {
     /// [`CloseReason`].
     pub async fn accept(&self, cap: usize) -> Result<(FrameSender, FrameReceiver), CloseReason> {
         let (send, receive) = self.inner.accept_bi().await?;
-        Ok((FrameSender::new(send), FrameReceiver::new(receive, cap)))
+        Ok((FrameSender::new(send), self.receiver(receive, cap)))
+    }
+
+    fn receiver(&self, stream: quinn::RecvStream, cap: usize) -> FrameReceiver {
+        FrameReceiver::new(stream, cap, self.transport.options().frame_timeout)
     }
 
     /// Ends the connection; the peer is told `code` and `text`.

@@ -4,11 +4,15 @@
 //! and those are never more than the stream's cap and one read. It holds because a length above the cap is
 //! refused on its four bytes, because the decoder, which takes memory for a whole frame when asked for one that is
 //! under way, is asked only once the frame is here, and because nothing is read from QUIC while a frame waits to be
-//! taken; so what is unread is bounded by QUIC's windows. The end of a stream inside a frame is an error, however often
+//! taken; so what is unread is bounded by QUIC's windows. What was begun is not waited for without end: a reader gives a
+//! frame a fixed time from its first byte, however many of its bytes keep coming. The end of a stream inside a frame is an error, however often
 //! one asks, and never passes for the end of the stream.
+
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
+use tokio::time::Instant;
 use valise_proto::wire::frame::{FrameDecoder, FrameError, prefix};
 
 /// Bodies up to this many bytes are copied next to their prefix; larger ones are handed on as they are.
@@ -47,6 +51,9 @@ pub enum ReceiveError {
     /// The bytes are not frames, or a frame is too large.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// A frame was begun and did not end in time.
+    #[error("a frame was begun and has not ended for {} s", .0.as_secs())]
+    Slow(Duration),
     /// The peer gave the stream up.
     #[error("the peer reset the stream with code {0}")]
     Reset(u64),
@@ -97,6 +104,14 @@ impl FrameSender {
         Ok(self.stream.write_all_chunks(&mut chunks).await?)
     }
 
+    /// Sends bytes as they are, which need not be frames: for tests of what the other end makes of that.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn dangerous_send_unframed(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
     /// Streams of a higher priority are sent first.
     pub fn set_priority(&self, priority: i32) {
         // It fails only on a stream that is closed, which the next send will tell.
@@ -121,12 +136,13 @@ impl FrameSender {
 pub struct FrameReceiver {
     stream: quinn::RecvStream,
     decoder: FrameDecoder,
+    frame_timeout: Duration,
     ended: bool,
 }
 
 impl FrameReceiver {
-    pub(crate) fn new(stream: quinn::RecvStream, cap: usize) -> Self {
-        Self { stream, decoder: FrameDecoder::new(cap), ended: false }
+    pub(crate) fn new(stream: quinn::RecvStream, cap: usize, frame_timeout: Duration) -> Self {
+        Self { stream, decoder: FrameDecoder::new(cap), frame_timeout, ended: false }
     }
 
     /// Changes the cap, in bytes, for the frames that follow.
@@ -139,6 +155,8 @@ impl FrameReceiver {
     /// # Errors
     /// [`ReceiveError`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        // Only the time spent here counts: a peer is not late where this node did not read.
+        let mut late_at = None;
         loop {
             if let Some(frame) = self.try_next()? {
                 return Ok(Some(frame));
@@ -147,20 +165,37 @@ impl FrameReceiver {
                 self.decoder.finish()?;
                 return Ok(None);
             }
-            // A chunk is what one packet brought; all that are here are taken at once.
-            let mut chunks: [Bytes; CHUNKS_MAX] = std::array::from_fn(|_| Bytes::new());
-            match self.stream.read_chunks(&mut chunks).await {
-                Ok(Some(count)) => chunks.iter().take(count).for_each(|chunk| self.decoder.push(chunk)),
-                Ok(None) => self.ended = true,
-                Err(quinn::ReadError::Reset(code)) => return Err(ReceiveError::Reset(code.into_inner())),
-                Err(
-                    quinn::ReadError::ConnectionLost(_)
-                    | quinn::ReadError::ClosedStream
-                    | quinn::ReadError::IllegalOrderedRead
-                    | quinn::ReadError::ZeroRttRejected,
-                ) => return Err(ReceiveError::Closed),
+            if late_at.is_none() && self.decoder.finish().is_err() {
+                late_at = Some(Instant::now() + self.frame_timeout);
+            }
+            let frame_timeout = self.frame_timeout;
+            let read = self.read();
+            match late_at {
+                None => read.await?,
+                Some(late_at) => {
+                    let read = tokio::time::timeout_at(late_at, read).await;
+                    read.map_err(|_| ReceiveError::Slow(frame_timeout))??;
+                }
             }
         }
+    }
+
+    /// Hands what is here to the decoder, waiting where nothing is. Safe to cancel.
+    async fn read(&mut self) -> Result<(), ReceiveError> {
+        // A chunk is what one packet brought; all that are here are taken at once.
+        let mut chunks: [Bytes; CHUNKS_MAX] = std::array::from_fn(|_| Bytes::new());
+        match self.stream.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => chunks.iter().take(count).for_each(|chunk| self.decoder.push(chunk)),
+            Ok(None) => self.ended = true,
+            Err(quinn::ReadError::Reset(code)) => return Err(ReceiveError::Reset(code.into_inner())),
+            Err(
+                quinn::ReadError::ConnectionLost(_)
+                | quinn::ReadError::ClosedStream
+                | quinn::ReadError::IllegalOrderedRead
+                | quinn::ReadError::ZeroRttRejected,
+            ) => return Err(ReceiveError::Closed),
+        }
+        Ok(())
     }
 
     /// A frame that is here already, without waiting.

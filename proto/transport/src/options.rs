@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// From the first packet to the end of the TLS handshake.
     pub handshake_timeout: Duration,
+    /// From the first byte of a frame to its last, while a reader waits for it.
+    pub frame_timeout: Duration,
     /// Silence after which a connection is given up; at least a millisecond.
     pub idle_timeout: Duration,
     /// How often an otherwise silent connection is kept alive.
@@ -18,6 +20,8 @@ pub struct Options {
     /// Handshakes a server has under way at a time, at least 1; above half of them, peers must first prove their
     /// address.
     pub handshakes_max: usize,
+    /// Handshakes from one address that a server has under way at a time, at least 1; above half of them likewise.
+    pub handshakes_per_address_max: usize,
     /// Bytes a peer may send on one stream before they are read.
     pub stream_window_bytes: u32,
     /// Bytes a peer may send on one connection before they are read; also the most this node sends unacknowledged.
@@ -30,11 +34,13 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(5),
+            frame_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(10),
             streams_max: 64,
             connections_max: 1024,
             handshakes_max: 256,
+            handshakes_per_address_max: 64,
             stream_window_bytes: 4 * 1024 * 1024,
             connection_window_bytes: 16 * 1024 * 1024,
         }

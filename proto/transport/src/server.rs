@@ -2,11 +2,14 @@
 //!
 //! Claimed, against anyone who can send packets to the port: they cannot make this node take more than
 //! `handshakes_max` unfinished handshakes, `connections_max` connections and the queue between, nor keep an honest peer
-//! out by sending from addresses they do not have. It holds because a handshake is taken up only with a permit and
-//! ends by its timeout, because above half of the permits a peer must first answer from the address it claims (a QUIC
-//! Retry, RFC 9000 section 8.1.2, which costs this node no state), and because connections are counted where they
-//! begin. Someone with very many real addresses can still fill the permits for as long as the timeout: that is for the
-//! network in front of the broker.
+//! out by sending from addresses they do not have, nor from one that they have. It holds because a handshake is taken up
+//! only with a permit and ends by its timeout, because above half of the permits, or of those of one address, a peer must
+//! first answer from the address it claims (a QUIC Retry, RFC 9000 section 8.1.2, which costs this node no state), because
+//! one address gets no more than its share of the permits, for which only handshakes count that showed it, and because
+//! connections are counted where they begin. Someone with very many real addresses can still fill the permits for as
+//! long as the timeout: that is for the network in front of the broker.
+
+mod sources;
 
 use std::fmt;
 use std::io;
@@ -17,6 +20,8 @@ use quinn::{ConnectionError, TransportErrorCode};
 use quinn_proto::HashedConnectionIdGenerator;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+
+use self::sources::{Place, Sources};
 
 use crate::connection::{CloseReason, Connection};
 use crate::credentials::RestartKeys;
@@ -182,6 +187,7 @@ impl Door {
         let options = self.transport.options();
         let handshakes_max = options.handshakes_max.max(1);
         let handshakes = Arc::new(Semaphore::new(handshakes_max));
+        let sources = Sources::new(options.handshakes_per_address_max);
         let mut full = false;
         loop {
             let incoming = tokio::select! {
@@ -204,21 +210,23 @@ impl Door {
                 incoming.refuse();
                 continue;
             }
+            let (from, shown) = (incoming.remote_address().ip(), incoming.remote_address_validated());
             // Under load a peer must show that it receives at the address it claims before any state is kept for it.
-            if handshakes.available_permits() < handshakes_max.div_ceil(2) && incoming.may_retry() {
+            let loaded = handshakes.available_permits() < handshakes_max.div_ceil(2) || sources.is_busy(from);
+            if loaded && !shown && incoming.may_retry() {
                 // `may_retry` was asked, so this cannot fail.
                 let _ = incoming.retry();
                 continue;
             }
-            match Arc::clone(&handshakes).try_acquire_owned() {
-                Ok(permit) => self.take_up(incoming, permit),
-                Err(_) => incoming.refuse(),
+            match (Arc::clone(&handshakes).try_acquire_owned(), sources.enter(from, shown)) {
+                (Ok(permit), Some(place)) => self.take_up(incoming, (permit, place)),
+                (Ok(_), None) | (Err(_), Some(_) | None) => incoming.refuse(),
             }
         }
     }
 
     /// The connection exists, and counts, when this returns; its handshake goes on elsewhere.
-    fn take_up(&self, incoming: quinn::Incoming, permit: OwnedSemaphorePermit) {
+    fn take_up(&self, incoming: quinn::Incoming, held: (OwnedSemaphorePermit, Place)) {
         let remote = incoming.remote_address();
         let anchors = self.transport.anchors();
         let verifier = Arc::new(Verifier::new(Arc::clone(&anchors), None));
@@ -237,7 +245,7 @@ impl Door {
         tokio::spawn(async move {
             match handshake(connecting, &door.transport, &verifier).await {
                 Ok(connection) => {
-                    drop(permit);
+                    drop(held);
                     // The receiver is gone only when the server is closing.
                     let _ = door.accepted.send((connection, anchors)).await;
                 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use valise_broker::store::{
-    Acceptance, Due, DueKey, Inbox, InboxContent, InboxItem, KeptNotice, Operation, Outcome,
+    Acceptance, Due, DueKey, Inbox, InboxContent, InboxItem, KeptNotice, Operation, Outcome, Quota,
     REMEMBER_AFTER_EXPIRY, Store, StoreError,
 };
 use valise_proto::envelope::Precedence;
@@ -360,6 +360,7 @@ mod tests {
             envelope: Bytes::from_static(b"body"),
             receipt: Bytes::from_static(b"receipt"),
             follows: None,
+            quota: Quota::UNLIMITED,
         })
     }
 

@@ -325,7 +325,7 @@ fn trust_domain() -> Result<TrustDomain, Violation> {
     "exchange.example".parse().map_err(Violation::surprise)
 }
 
-fn broker_name() -> Result<BrokerName, Violation> {
+pub(crate) fn broker_name() -> Result<BrokerName, Violation> {
     "b1".parse().map_err(Violation::surprise)
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use valise_broker::core::About;
-use valise_broker::store::{Acceptance, Operation, Outcome, Store};
+use valise_broker::store::{Acceptance, Operation, Outcome, Quota, Store};
 use valise_proto::crypto::sha256;
 use valise_proto::envelope::{Precedence, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
@@ -303,7 +303,8 @@ impl Broker {
                 let refusal = Refusal::new(RefusalCode::IdConflict, "another envelope has this id");
                 self.sign(ReceiptKind::Refused, about, None, Some(refusal), stage)?
             }
-            Some(Outcome::OfAnother | Outcome::Incomplete { .. } | Outcome::Done) | None => {
+            Some(Outcome::OfAnother | Outcome::Incomplete { .. } | Outcome::OverQuota(_) | Outcome::Done)
+            | None => {
                 return Err(Violation::surprise("no outcome of an acceptance"));
             }
         };
@@ -362,5 +363,6 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         envelope: frame,
         receipt: receipt.encode(),
         follows: None,
+        quota: Quota::UNLIMITED,
     }
 }

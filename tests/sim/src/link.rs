@@ -18,7 +18,7 @@ use valise_proto::wire::session::{
 use crate::Violation;
 use crate::agent::Agent;
 use crate::desk::{Verdict, unreadable};
-use crate::exchange::broker_identity;
+use crate::exchange::{broker_identity, broker_name};
 use crate::network::{ConnId, Frame, Lane, Side};
 use crate::schedule::AgentEvent;
 use crate::stage::Stage;
@@ -280,10 +280,11 @@ impl Agent {
             let receive = StreamOpen::Receive { precedence, window };
             self.say(conn, Lane::Receive(precedence), receive.encode(), stage);
         }
+        let broker = broker_name()?;
         if let Some(process) = &mut self.process {
             process.core.handle_directory(process.directory.content().expires_at);
             process.core.handle_timeout(now);
-            process.core.handle_connected(session, in_flight_max, now);
+            process.core.handle_connected(session, &broker, in_flight_max, now);
         }
         stage.note(|| format!("{}: connected by {conn:?}", self.id));
         Ok(None)

@@ -19,7 +19,7 @@ impl ByHand {
     }
 
     fn up(&mut self, session: u64) {
-        self.core.handle_connected(SessionId(session), 2, self.now);
+        self.core.handle_connected(SessionId(session), &broker("b1"), 2, self.now);
     }
 
     fn down(&mut self, session: u64, ending: Ending) {

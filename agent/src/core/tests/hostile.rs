@@ -41,9 +41,25 @@ fn g08_a_broker_cannot_ask_for_a_longer_wait_than_a_quarter_of_an_hour() {
 }
 
 #[test]
-fn g08_what_one_broker_asked_for_does_not_bind_in_the_next_session() {
+fn g10_a_wait_that_a_broker_asked_for_is_kept_when_it_is_called_again() {
+    let (mut node, notice_id) = with_one_refused(MINUTE);
+    node.disconnect();
+    for _ in 0..55 {
+        node.tick();
+        assert!(node.submitted.is_empty(), "submitted before the time asked for");
+    }
+    assert_eq!(node.session, 2, "the broker was not called again");
+    for _ in 0..6 {
+        node.tick();
+    }
+    assert_eq!((node.session, &node.submitted), (2, &vec![notice_id]));
+}
+
+#[test]
+fn g08_what_one_broker_asked_for_does_not_bind_towards_another() {
     let (mut node, notice_id) = with_one_refused(10 * MINUTE);
     node.disconnect();
+    node.broker = "b2";
     node.tick();
     node.tick();
     assert_eq!((node.session, &node.submitted), (2, &vec![notice_id]));

@@ -2,6 +2,7 @@
 
 mod admission;
 mod delivery;
+mod rate;
 mod sessions;
 
 use std::collections::BTreeMap;

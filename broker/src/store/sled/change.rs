@@ -11,6 +11,7 @@ use valise_proto::wire::session::Cursor;
 
 use super::super::keys::{self, CHUNK_BYTES_MAX};
 use super::super::record::{Counters, NoticeRecord, QueueRecord};
+use super::super::usage::Usage;
 use super::super::{Acceptance, DueKey, Operation, Outcome, REMEMBER_AFTER_EXPIRY, StoreError};
 use super::{failed, hex};
 use crate::core::FollowUp;
@@ -19,6 +20,9 @@ use crate::core::FollowUp;
 pub(super) struct Change<'a> {
     db: &'a sled::Db,
     counters: Counters,
+    /// What agencies occupied before, and by how much that changes.
+    usage: &'a Usage,
+    used: Usage,
     /// What is only written: bodies.
     batch: Writes,
     /// What joins the log, encoded.
@@ -49,10 +53,12 @@ impl Writes {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(db: &'a sled::Db, counters: Counters) -> Self {
+    pub(super) fn new(db: &'a sled::Db, counters: Counters, usage: &'a Usage) -> Self {
         Self {
             db,
             counters,
+            usage,
+            used: Usage::default(),
             batch: Writes::default(),
             log: Vec::new(),
             calendar: BTreeMap::new(),
@@ -60,12 +66,12 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The writes, and the counters after them; `before` are those kept at present.
+    /// The writes, the counters after them, and by how much usage changes; `before` are the counters at present.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn finish(self, before: Counters) -> Result<(Writes, Counters), StoreError> {
-        let Self { db, mut batch, counters, log, calendar, mut staged } = self;
+    pub(super) fn finish(self, before: Counters) -> Result<(Writes, Counters, Usage), StoreError> {
+        let Self { db, mut batch, counters, log, calendar, mut staged, usage: _, used } = self;
         write_log(db, &mut batch, before.log_len, log)?;
         for (second, notices) in calendar {
             write_due(&mut staged, second, &notices);
@@ -79,7 +85,7 @@ impl<'a> Change<'a> {
         if counters != before {
             batch.insert(keys::COUNTERS, counters.encode());
         }
-        Ok((batch, counters))
+        Ok((batch, counters, used))
     }
 
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<Outcome, StoreError> {
@@ -108,6 +114,11 @@ impl<'a> Change<'a> {
         if self.get(&keys::quarantined(&keys::notice(&acceptance.notice_id)))?.is_some() {
             return Ok(Outcome::Conflict);
         }
+        let Acceptance { originator, recipients, envelope, quota, .. } = acceptance;
+        if let Some(exceeded) = self.usage.check(&self.used, (originator, recipients), envelope.len(), quota)
+        {
+            return Ok(Outcome::OverQuota(exceeded));
+        }
         if let Some(follow_up) = &acceptance.follows
             && let Some(refused) = self.follow_up(follow_up, acceptance)?
         {
@@ -123,6 +134,7 @@ impl<'a> Change<'a> {
         for recipient in &acceptance.recipients {
             let record = QueueRecord::Notice(acceptance.notice_id);
             self.put(keys::item(recipient, acceptance.precedence, cursor), record.encode());
+            self.used.queue(recipient);
         }
         let record = NoticeRecord {
             header_digest: acceptance.header_digest,
@@ -136,6 +148,7 @@ impl<'a> Change<'a> {
             settled: Vec::new(),
         };
         self.put(keys::notice(&acceptance.notice_id), record.encode());
+        self.used.keep(&record);
         self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
@@ -163,6 +176,7 @@ impl<'a> Change<'a> {
         if follow_up.withdraws && !notice.undelivered.is_empty() {
             for recipient in notice.settle_all() {
                 self.remove(keys::item(&recipient, notice.precedence, notice.cursor));
+                self.used.unqueue(&recipient);
             }
             self.finish_notice(&notice);
             self.put(keys::notice(&follow_up.notice_id), notice.encode());
@@ -183,6 +197,7 @@ impl<'a> Change<'a> {
             return Ok(());
         };
         self.remove(key);
+        self.used.unqueue(agency);
         match record {
             QueueRecord::Receipt(_) => Ok(()),
             QueueRecord::Notice(id) => {
@@ -210,6 +225,7 @@ impl<'a> Change<'a> {
         let late = notice.settle_all();
         for recipient in &late {
             self.remove(keys::item(recipient, notice.precedence, notice.cursor));
+            self.used.unqueue(recipient);
         }
         self.finish_notice(&notice);
         // Whoever acknowledged after the receipts were made did fetch it; nothing else may be stated.
@@ -217,6 +233,7 @@ impl<'a> Change<'a> {
             let cursor = self.next_cursor();
             let record = QueueRecord::Receipt(receipt.clone());
             self.put(keys::item(&notice.originator, Precedence::Routine, cursor), record.encode());
+            self.used.queue(&notice.originator);
             self.log(EntryKind::Expired, &notice, receipt, at);
         }
         self.put(keys::notice(id), notice.encode());
@@ -271,6 +288,7 @@ impl<'a> Change<'a> {
         for number in 0..notice.chunks {
             self.batch.remove(keys::chunk(notice.cursor, number));
         }
+        self.used.release(notice);
     }
 
     /// The record of a notice. One that cannot be read is set apart: nothing is delivered of it any more, and nothing is

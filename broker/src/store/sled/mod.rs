@@ -19,7 +19,8 @@ pub use read::Reader;
 pub use verify::{Finding, Verification};
 
 use super::keys;
-use super::record::Counters;
+use super::record::{Counters, NoticeRecord};
+use super::usage::Usage;
 use super::{Operation, Outcome, Store, StoreError};
 
 /// The format of the data folder.
@@ -38,6 +39,7 @@ const LET_GO_MAX: Duration = Duration::from_secs(2);
 pub struct SledStore {
     db: sled::Db,
     counters: Counters,
+    usage: Usage,
     /// A handle of our own to sled's file: what fdatasync is called on.
     file: File,
     durable: Arc<AtomicU64>,
@@ -65,10 +67,12 @@ impl SledStore {
         let store = folder.join("store");
         let db = open_sled(&store).map_err(|error| unusable(error.to_string()))?;
         let counters = read_format(&db, &path)?;
+        let usage = count_usage(&db).map_err(|error| unusable(error.to_string()))?;
         let file = File::open(store.join("db")).map_err(io)?;
         let mut opened = Self {
             db,
             counters,
+            usage,
             file,
             durable: Arc::new(AtomicU64::new(0)),
             touched: Touched::default(),
@@ -116,6 +120,12 @@ impl SledStore {
         self.counters = counters;
         self.make_durable()?;
         Ok(counters.log_len)
+    }
+
+    /// Whether what is counted while batches are applied is what a count of everything gives.
+    #[cfg(test)]
+    pub(in crate::store) fn counts_what_is_there(&self) -> bool {
+        count_usage(&self.db).unwrap() == self.usage
     }
 
     /// A reader of this store.
@@ -209,6 +219,22 @@ fn read_format(db: &sled::Db, path: &str) -> Result<Counters, StoreError> {
     }
 }
 
+/// What agencies occupy. A record that cannot be read counts for nobody; `valise-broker verify-store` names it.
+fn count_usage(db: &sled::Db) -> sled::Result<Usage> {
+    let mut usage = Usage::default();
+    for value in db.scan_prefix([keys::NOTICE]).values() {
+        if let Some(notice) = NoticeRecord::decode(&value?).filter(|notice| !notice.undelivered.is_empty()) {
+            usage.keep(&notice);
+        }
+    }
+    for key in db.scan_prefix(keys::QUEUES).keys() {
+        if let Some((recipient, _)) = keys::queue_of(&key?) {
+            usage.queue(&recipient);
+        }
+    }
+    Ok(usage)
+}
+
 fn format_name(value: Option<&[u8]>) -> String {
     match value.map(|value| (value, <[u8; 4]>::try_from(value))) {
         None => "none".to_owned(),
@@ -219,13 +245,14 @@ fn format_name(value: Option<&[u8]>) -> String {
 
 impl Store for SledStore {
     fn apply(&mut self, batch: &[Operation]) -> Result<Vec<Outcome>, StoreError> {
-        let mut change = Change::new(&self.db, self.counters);
+        let mut change = Change::new(&self.db, self.counters, &self.usage);
         let outcomes = batch.iter().map(|operation| change.apply(operation)).collect::<Result<_, _>>()?;
-        let (writes, counters) = change.finish(self.counters)?;
+        let (writes, counters, used) = change.finish(self.counters)?;
         self.db.apply_batch(writes.batch).map_err(failed)?;
         // Only now: what is copied again before it was applied would be copied as it was.
         self.touched.note(writes.keys);
         self.counters = counters;
+        self.usage.add(used);
         Ok(outcomes)
     }
 

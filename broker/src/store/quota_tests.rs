@@ -1,0 +1,160 @@
+//! What agencies may have waiting, whatever happens to it (G10).
+
+use std::path::Path;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use valise_proto::crypto::sha256;
+use valise_proto::envelope::Precedence;
+use valise_proto::id::{AgencyId, NoticeId, Timestamp};
+
+use super::*;
+
+const NAMES: [&str; 3] = ["ken/ncb", "fra/ncb", "tur/border"];
+/// Two chunks.
+const BYTES: usize = 6_000;
+
+fn agency(name: &str) -> AgencyId {
+    name.parse().unwrap()
+}
+
+fn id(number: u8) -> NoticeId {
+    NoticeId::new(Timestamp::from_millis(1_000), [number; 10])
+}
+
+fn quota(stored_notices_max: u64, stored_bytes_max: u64, inbox_items_max: u64) -> Quota {
+    Quota { stored_notices_max, stored_bytes_max, inbox_items_max }
+}
+
+fn acceptance(number: u8, from: &str, to: &[&str], quota: Quota) -> Acceptance {
+    Acceptance {
+        notice_id: id(number),
+        header_digest: sha256(&[&[number]]),
+        originator: agency(from),
+        recipients: to.iter().map(|name| agency(name)).collect(),
+        precedence: Precedence::Priority,
+        accepted_at: Timestamp::from_millis(2_000),
+        expires_at: Timestamp::from_millis(10_000),
+        envelope: vec![number; BYTES].into(),
+        receipt: Bytes::copy_from_slice(&[number]),
+        follows: None,
+        quota,
+    }
+}
+
+fn apply(store: &mut SledStore, operation: Operation) -> Outcome {
+    let outcome = store.apply(&[operation]).unwrap().remove(0);
+    store.make_durable().unwrap();
+    outcome
+}
+
+fn acknowledge(store: &mut SledStore, name: &str) {
+    let inbox = store.reader().inbox(&agency(name), Precedence::Priority, Cursor::default(), 1, 1).unwrap();
+    let cursors = inbox.items.iter().map(|item| item.cursor).collect();
+    let precedence = Precedence::Priority;
+    apply(store, Operation::Acknowledge { agency: agency(name), precedence, cursors });
+}
+
+/// Accepts notices of Kenya to these until one is not accepted; says how many were and why the last was not.
+fn fill(folder: &Path, to: &[&str], quota: Quota) -> (u8, Outcome) {
+    let mut store = SledStore::open(folder).unwrap();
+    (0..u8::MAX)
+        .map(|number| {
+            (number, apply(&mut store, Operation::Accept(acceptance(number, "ken/ncb", to, quota))))
+        })
+        .find(|(_, outcome)| *outcome != Outcome::Accepted)
+        .unwrap()
+}
+
+#[test]
+fn g10_an_agency_has_no_more_waiting_than_its_quota_and_the_count_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let three = quota(3, u64::MAX, u64::MAX);
+    let (count, outcome) = fill(folder.path(), &["fra/ncb"], three);
+    assert_eq!((count, outcome), (3, Outcome::OverQuota(Exceeded::Notices)));
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let before = store.reader().dump();
+    let next = || acceptance(9, "ken/ncb", &["fra/ncb"], three);
+    let refused = apply(&mut store, Operation::Accept(next()));
+    assert_eq!(refused, Outcome::OverQuota(Exceeded::Notices), "forgotten by a restart");
+    assert_eq!(store.reader().dump(), before, "a refusal changed something");
+    // What is submitted again was accepted, and another agency has a quota of its own.
+    let again = apply(&mut store, Operation::Accept(acceptance(0, "ken/ncb", &["fra/ncb"], three)));
+    assert!(matches!(again, Outcome::Duplicate { .. }), "{again:?}");
+    let other = apply(&mut store, Operation::Accept(acceptance(8, "tur/border", &["fra/ncb"], three)));
+    assert_eq!(other, Outcome::Accepted);
+    acknowledge(&mut store, "fra/ncb");
+    assert_eq!(apply(&mut store, Operation::Accept(next())), Outcome::Accepted, "one was fetched");
+}
+
+#[test]
+fn g10_bytes_that_wait_and_inboxes_have_limits_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = quota(u64::MAX, 5 * 1024 * 5, u64::MAX);
+    assert_eq!(fill(folder.path(), &["fra/ncb"], bytes), (2, Outcome::OverQuota(Exceeded::Bytes)));
+    let folder = tempfile::tempdir().unwrap();
+    let items = quota(u64::MAX, u64::MAX, 4);
+    let full = Outcome::OverQuota(Exceeded::Inbox(agency("tur/border")));
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let first = apply(&mut store, Operation::Accept(acceptance(100, "fra/ncb", &["tur/border"], items)));
+    assert_eq!(first, Outcome::Accepted);
+    drop(store);
+    assert_eq!(fill(folder.path(), &["fra/ncb", "tur/border"], items), (3, full));
+}
+
+#[test]
+fn g10_what_is_counted_in_one_batch_is_counted_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let two = quota(2, u64::MAX, u64::MAX);
+    let batch: Vec<_> =
+        (0..4).map(|number| Operation::Accept(acceptance(number, "ken/ncb", &["fra/ncb"], two))).collect();
+    let over = Outcome::OverQuota(Exceeded::Notices);
+    assert_eq!(store.apply(&batch).unwrap(), [Outcome::Accepted, Outcome::Accepted, over.clone(), over]);
+}
+
+#[test]
+fn g08_g10_the_last_tenth_is_for_what_is_urgent() {
+    let all = quota(100, 1000, 50);
+    assert_eq!(all.of(Precedence::Flash), all);
+    assert_eq!(all.of(Precedence::Routine), quota(90, 900, 45));
+    assert_eq!(Quota::UNLIMITED.of(Precedence::Flash), Quota::UNLIMITED);
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let (from, to) = (0..NAMES.len(), proptest::sample::subsequence(NAMES.to_vec(), 1..=3));
+    let accept = (0..40_u8, from, to, any::<bool>()).prop_map(|(number, from, to, withdraws)| {
+        let mut acceptance = acceptance(number, NAMES[from], &to, Quota::UNLIMITED);
+        let about = id(number / 2);
+        let follow_up = FollowUp { notice_id: about, withdraws, excused: NAMES.map(agency).to_vec() };
+        acceptance.follows = (number % 3 == 0 && about != acceptance.notice_id).then_some(follow_up);
+        Operation::Accept(acceptance)
+    });
+    let acknowledge = (0..NAMES.len(), 1..40_u64).prop_map(|(name, cursor)| Operation::Acknowledge {
+        agency: agency(NAMES[name]),
+        precedence: Precedence::Priority,
+        cursors: vec![Cursor::new(cursor)],
+    });
+    let expire = (0..40_u8, 0..NAMES.len()).prop_map(|(number, late)| Operation::Expire {
+        notice_id: id(number),
+        at: Timestamp::from_millis(20_000),
+        receipts: vec![(agency(NAMES[late]), Bytes::from_static(b"expired"))],
+    });
+    prop_oneof![4 => accept, 3 => acknowledge, 1 => expire]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn g10_what_is_counted_is_what_is_there(
+        batches in proptest::collection::vec(proptest::collection::vec(any_operation(), 1..6), 1..20),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(folder.path()).unwrap();
+        for batch in batches {
+            store.apply(&batch).unwrap();
+            prop_assert!(store.counts_what_is_there());
+        }
+    }
+}
