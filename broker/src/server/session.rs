@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::id::{AgencyId, NoticeId};
@@ -248,8 +248,8 @@ impl Peer {
         match open {
             StreamOpen::Session(_) => Err(violation("a connection has one session stream")),
             StreamOpen::Submit(precedence) => {
-                // Closed never; those beyond wait, and nothing is read from them.
-                let Ok(_place) = self.submitting.acquire().await else { return Ok(()) };
+                // Those beyond wait, and nothing is read from them.
+                let Some(_place) = self.place(&self.submitting).await else { return Ok(()) };
                 intake::serve(Arc::clone(self), precedence, sender, receiver).await
             }
             StreamOpen::Receive { precedence, window } => {
@@ -257,6 +257,14 @@ impl Peer {
                 outgoing::serve(self, stream, (precedence, window), sender, receiver).await
             }
             StreamOpen::Query(query) => self.answer(query, sender).await,
+        }
+    }
+
+    /// Waits for a place, as long as the session does not end.
+    async fn place<'p>(&self, places: &'p Semaphore) -> Option<SemaphorePermit<'p>> {
+        tokio::select! {
+            () = self.ending.cancelled() => None,
+            place = places.acquire() => place.ok(),
         }
     }
 
@@ -269,7 +277,7 @@ impl Peer {
     async fn answer(&self, query: Query, mut sender: FrameSender) -> Result<(), Fault> {
         let share = self.shared.shares.of(&self.agency);
         // Until the answer is read: it may be large.
-        let Ok(_place) = share.queries.acquire().await else { return Ok(()) };
+        let Some(_place) = self.place(&share.queries).await else { return Ok(()) };
         let answer = match query {
             Query::Publication => Answer::Publication(self.publication()),
             Query::NoticeStatus(id) => self.notice_status(id).await,

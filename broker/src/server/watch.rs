@@ -121,6 +121,11 @@ async fn hindrances(shared: &Shared) -> Vec<String> {
     } else if !takes_commits(shared).await {
         found.push(format!("store: the committer did not answer within {} s", ANSWER_MAX.as_secs()));
     }
+    if shared.disk.refusal().is_some() {
+        found.push(
+            "disk: less is free than disk_reserve_bytes, so submissions are refused; make room".to_owned(),
+        );
+    }
     let now = now();
     let over = |thing: &Freshness| now > thing.counts_until;
     found.extend(freshness::of_shared(shared, now).into_iter().filter(over).map(|thing| {
