@@ -151,13 +151,14 @@ async fn pay(peer: &Peer, precedence: Precedence, frame: Bytes) -> Paid {
 async fn wait_for_room(peer: &Peer, in_flight: &Arc<Semaphore>, frames: usize, bytes: usize) -> Option<Room> {
     let count = u32::try_from(frames).unwrap_or(u32::MAX);
     let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    let share = peer.shared.shares.of(&peer.agency);
+    let shares = &peer.shared.shares;
+    let share = shares.of(&peer.agency);
     let permits = |of: &Arc<Semaphore>, count: u32| Arc::clone(of).acquire_many_owned(count);
     let in_flight = permits(in_flight, count).await.ok()?;
     let places = permits(&share.work, count).await.ok()?;
     // A chunk that is larger than all the room there is takes all of it.
     let own = permits(&share.kib, kib.min(share.kib_max)).await.ok()?;
-    let all = permits(&peer.shared.intake_kib, kib.min(peer.shared.intake_kib_max)).await.ok()?;
+    let all = permits(&shares.all_kib, kib.min(shares.all_kib_max)).await.ok()?;
     Some(Room { in_flight, work: [places, own, all] })
 }
 

@@ -42,7 +42,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,10 +128,6 @@ pub(crate) struct Shared {
     inputs: mpsc::Sender<driver::Input>,
     /// Told by the committer's thread, which must not wait.
     queued: mpsc::UnboundedSender<Vec<(AgencyId, Precedence)>>,
-    /// Bytes of envelopes between the socket and the disk, in KiB.
-    intake_kib: Arc<Semaphore>,
-    /// How many there are in all.
-    intake_kib_max: u32,
     disk: disk::DiskRoom,
     /// What each agency may take.
     shares: shares::Shares,
@@ -300,8 +296,6 @@ impl Broker {
         let core = Core::new(policy.clone(), publication, config.limits.core, now());
         let (inputs, inputs_receiver) = mpsc::channel(INPUTS_MAX);
         let (queued, queued_receiver) = mpsc::unbounded_channel();
-        let intake_kib_max = u32::try_from(config.limits.intake_bytes_max / 1024).unwrap_or(u32::MAX).max(1);
-        let intake_kib = usize::try_from(intake_kib_max).unwrap_or(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             identity: credentials.identity().clone(),
             local_addr,
@@ -323,8 +317,6 @@ impl Broker {
             watch,
             inputs,
             queued,
-            intake_kib: Arc::new(Semaphore::new(intake_kib)),
-            intake_kib_max,
             disk: disk::DiskRoom::new(config.data.clone(), config.limits.disk_reserve_bytes),
             shares: shares::Shares::new(&config.limits),
             sessions: TaskTracker::new(),

@@ -29,6 +29,10 @@ pub(super) struct Shares {
     shares: Mutex<BTreeMap<AgencyId, Arc<Share>>>,
     work_max: usize,
     kib_max: u32,
+    /// Bytes of everybody's envelopes between the network and the disk, in KiB.
+    pub(super) all_kib: Arc<Semaphore>,
+    /// How many there are in all.
+    pub(super) all_kib_max: u32,
 }
 
 /// One agency's.
@@ -47,13 +51,16 @@ pub(super) struct Share {
 
 impl Shares {
     pub(super) fn new(limits: &Limits) -> Self {
-        let kib_max = u32::try_from(limits.intake_bytes_per_agency_max / 1024).unwrap_or(u32::MAX).max(1);
+        let kib = |bytes: usize| u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
+        let (kib_max, all_kib_max) = (kib(limits.intake_bytes_per_agency_max), kib(limits.intake_bytes_max));
         Self {
             started: Instant::now(),
             accounts: Mutex::new(Accounts::new(limits.rates)),
             shares: Mutex::default(),
             work_max: limits.work_per_agency_max,
             kib_max,
+            all_kib: places(all_kib_max),
+            all_kib_max,
         }
     }
 
@@ -62,9 +69,7 @@ impl Shares {
         let share = shares.entry(agency.clone()).or_insert_with(|| {
             Arc::new(Share {
                 work: Arc::new(Semaphore::new(self.work_max)),
-                kib: Arc::new(Semaphore::new(
-                    usize::try_from(self.kib_max).unwrap_or(Semaphore::MAX_PERMITS),
-                )),
+                kib: places(self.kib_max),
                 kib_max: self.kib_max,
                 loads: Semaphore::new(LOADS_MAX),
                 queries: Semaphore::new(QUERIES_MAX),
@@ -94,4 +99,8 @@ impl Shares {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         decide(&mut accounts, Timestamp::from_millis(since))
     }
+}
+
+fn places(count: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(Semaphore::MAX_PERMITS)))
 }

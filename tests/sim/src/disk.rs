@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use valise_broker::store::{
-    Acceptance, Due, DueKey, Inbox, InboxContent, InboxItem, KeptNotice, Operation, Outcome, Quota,
+    Acceptance, Due, DueKey, Inbox, InboxContent, InboxItem, KeptNotice, Operation, Outcome,
     REMEMBER_AFTER_EXPIRY, Store, StoreError,
 };
 use valise_proto::envelope::Precedence;
@@ -345,6 +345,8 @@ impl Store for Disk {
 
 #[cfg(test)]
 mod tests {
+    use valise_broker::store::Quota;
+
     use super::*;
 
     fn accept(number: u64) -> Operation {

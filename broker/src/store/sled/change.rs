@@ -192,12 +192,12 @@ impl<'a> Change<'a> {
     ) -> Result<(), StoreError> {
         let key = keys::item(agency, precedence, cursor);
         let Some(value) = self.get(&key)? else { return Ok(()) };
+        self.used.unqueue(agency);
         let Some(record) = QueueRecord::decode(&value) else {
             self.set_apart(key, value, "not a queue record");
             return Ok(());
         };
         self.remove(key);
-        self.used.unqueue(agency);
         match record {
             QueueRecord::Receipt(_) => Ok(()),
             QueueRecord::Notice(id) => {
