@@ -21,6 +21,7 @@ use valise_proto::renewal::RenewalRequest;
 use valise_proto::wire::Signed;
 
 use crate::certificates;
+use crate::content::is_complete;
 use crate::exchange::{self, DAY, DIRECTORY, TRUST};
 
 mod streams;
@@ -163,7 +164,7 @@ fn notices() -> Vec<Seed> {
     let vectors = files("tests/vectors/notice", "json").into_iter().filter(|(name, _)| name != "expected");
     seeds.extend(vectors.map(|(name, json)| wrong("notice_json", name, json)));
     for (name, notice) in examples() {
-        for (index, portion) in notice.portions().iter().enumerate() {
+        for (index, portion) in notice.portions().iter().filter(|portion| is_complete(portion)).enumerate() {
             seeds.push(right("parts", format!("{name}-{index}"), portion.encode().to_vec()));
         }
     }
