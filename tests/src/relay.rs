@@ -396,6 +396,40 @@ mod tests {
         assert!((40..160).contains(&came), "{came} of 200 passed a relay that loses half");
     }
 
+    #[tokio::test]
+    async fn an_agency_that_moves_has_another_address_and_is_no_more_heard_at_the_former() {
+        let (agency, broker) = (socket().await, socket().await);
+        let relay = Relay::start(broker.local_addr().unwrap(), 1).await.unwrap();
+        agency.send_to(b"before", relay.local_addr()).await.unwrap();
+        let (_, former) = hears(&broker).await.expect("nothing came to the broker");
+        relay.change_address();
+        agency.send_to(b"after", relay.local_addr()).await.unwrap();
+        let (_, now) = hears(&broker).await.expect("nothing came from the new address");
+        assert_ne!(former, now);
+        broker.send_to(b"lost", former).await.unwrap();
+        assert!(hears(&agency).await.is_none(), "the former address still leads to the agency");
+        broker.send_to(b"back", now).await.unwrap();
+        assert_eq!(hears(&agency).await.expect("nothing came back").0, b"back");
+    }
+
+    #[tokio::test]
+    async fn some_datagrams_are_overtaken_and_none_is_lost() {
+        let (agency, broker) = (socket().await, socket().await);
+        let relay = Relay::start(broker.local_addr().unwrap(), 3).await.unwrap();
+        relay.set_faults(Direction::ToBroker, Faults { reorder_permille: 300, ..Faults::NONE });
+        for number in 0..50 {
+            agency.send_to(&[number], relay.local_addr()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut came = Vec::new();
+        while let Some((datagram, _)) = hears(&broker).await {
+            came.extend(datagram);
+        }
+        assert!(!came.is_sorted(), "they came as they were sent");
+        came.sort_unstable();
+        assert_eq!(came, (0..50).collect::<Vec<_>>());
+    }
+
     /// Sends `count` datagrams of `len` bytes at once; returns how many come, and how long after the first was sent
     /// the last of them came.
     async fn burst(relay: &Relay, broker: &UdpSocket, count: usize, len: usize) -> (usize, Duration) {
