@@ -77,7 +77,10 @@ fn the_examples_are_these_bytes_on_the_wire() {
         .collect();
     let shown = serde_json::to_string_pretty(&made).unwrap();
     assert!(made == expected, "tests/vectors/parts/examples.json should be:\n{shown}\n");
-    for (banner, bytes) in made.values().flatten() {
+    // What a correction or withdrawal takes out of force is filled in by the author's agent, so theirs are not whole yet.
+    let whole =
+        made.iter().filter(|(name, _)| !name.starts_with("correction") && !name.starts_with("withdrawal"));
+    for (banner, bytes) in whole.flat_map(|(_, portions)| portions) {
         let label = Label::parse_banner(policy.clone(), banner).unwrap();
         let portion = Portion::decode(label, &hex::decode(bytes).unwrap()).unwrap();
         assert_eq!(hex::encode(portion.encode()), *bytes);

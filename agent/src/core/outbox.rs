@@ -17,6 +17,8 @@ use super::effect::{OutboxSeq, Queued};
 
 /// Longest wait after a refusal that passes by itself, whatever the broker asks for.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// The same for IMMEDIATE and FLASH.
+const URGENT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long the submission that has waited longest in its lane may go without an answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -159,14 +161,18 @@ impl Outbox {
         Some(entry.refusals)
     }
 
-    /// Puts an entry that was in flight aside for `wait`, at most [`WAIT_MAX`].
+    /// Puts an entry that was in flight aside for `wait`, at most [`WAIT_MAX`], and [`URGENT_WAIT_MAX`] where it is urgent.
     pub(super) fn wait(&mut self, seq: OutboxSeq, wait: Duration, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
         if let Some(lane) = self.lanes.get_mut(&entry.queued.precedence) {
             if let Some(turn) = entry.turn.take() {
                 lane.land(turn, now);
             }
-            self.waiting.insert((now.plus(wait.min(WAIT_MAX)), seq));
+            let max = match entry.queued.precedence {
+                Precedence::Flash | Precedence::Immediate => URGENT_WAIT_MAX,
+                Precedence::Priority | Precedence::Routine => WAIT_MAX,
+            };
+            self.waiting.insert((now.plus(wait.min(max)), seq));
         }
     }
 

@@ -158,3 +158,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn g10_g11_a_withdrawal_that_makes_room_is_taken_over_the_quota_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let three = quota(3, u64::MAX, u64::MAX);
+    fill(folder.path(), &["fra/ncb"], three);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let withdrawal = |number: u8, from: &str| Acceptance {
+        follows: Some(FollowUp { notice_id: id(0), withdraws: true, excused: Vec::new() }),
+        ..acceptance(number, from, &["fra/ncb"], three)
+    };
+    let first = apply(&mut store, Operation::Accept(withdrawal(10, "ken/ncb")));
+    assert_eq!(first, Outcome::Accepted, "what makes room is kept out for want of it");
+    // What it takes back is gone: a second one makes no room.
+    let second = apply(&mut store, Operation::Accept(withdrawal(11, "ken/ncb")));
+    assert_eq!(second, Outcome::OverQuota(Exceeded::Notices));
+    assert!(store.counts_what_is_there());
+}
+
+#[test]
+fn g10_an_agency_whose_notices_expired_unfetched_still_gets_what_others_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = quota(u64::MAX, u64::MAX, 2);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    for number in 0..2 {
+        apply(&mut store, Operation::Accept(acceptance(number, "ken/ncb", &["fra/ncb"], two)));
+        let receipts = vec![(agency("fra/ncb"), Bytes::from_static(b"expired")); 4];
+        apply(
+            &mut store,
+            Operation::Expire { notice_id: id(number), at: Timestamp::from_millis(10_000), receipts },
+        );
+    }
+    let taken = apply(&mut store, Operation::Accept(acceptance(9, "fra/ncb", &["ken/ncb"], two)));
+    assert_eq!(taken, Outcome::Accepted, "the broker's own receipts keep others out");
+    assert!(store.counts_what_is_there());
+    drop(store);
+    assert!(SledStore::open(folder.path()).unwrap().counts_what_is_there());
+}

@@ -23,7 +23,8 @@ pub struct Quota {
     pub stored_notices_max: u64,
     /// Bytes of them, in chunks of 5 KiB.
     pub stored_bytes_max: u64,
-    /// Items in the queues of one recipient.
+    /// Notices in the queues of one recipient. The broker's own receipts there do not count: nobody else is to be refused
+    /// because an agency let its notices expire.
     pub inbox_items_max: u64,
 }
 
@@ -89,12 +90,12 @@ impl Usage {
         self.change(&notice.originator, Occupied { notices: -1, bytes: -bytes_of(notice.chunks), items: 0 });
     }
 
-    /// An item enters a queue of `recipient`.
+    /// A notice enters a queue of `recipient`.
     pub(super) fn queue(&mut self, recipient: &AgencyId) {
         self.change(recipient, Occupied { items: 1, ..Occupied::default() });
     }
 
-    /// An item leaves a queue of `recipient`.
+    /// A notice leaves a queue of `recipient`.
     pub(super) fn unqueue(&mut self, recipient: &AgencyId) {
         self.change(recipient, Occupied { items: -1, ..Occupied::default() });
     }

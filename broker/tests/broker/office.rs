@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use valise_broker::config::Config;
-use valise_broker::server::{Broker, QueueDepth, Status};
+use valise_broker::server::{Broker, QueueDepth, StartError, Status};
+use valise_broker::store::StoreError;
 use valise_proto::crypto::{VerifyingKey, sha256};
 use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::id::AgencyId;
@@ -147,8 +148,17 @@ impl Office {
         self.write(&self.config.crls(), pem::encode_many(&blocks).as_bytes());
     }
 
+    /// Starts it. A store that was just closed is held by its threads for a moment more.
     pub async fn start(&self) -> Broker {
-        Broker::start(self.config.clone()).await.unwrap()
+        let started = async {
+            loop {
+                match Broker::start(self.config.clone()).await {
+                    Err(StartError::Store(StoreError::InUse { .. })) => tokio::task::yield_now().await,
+                    started => return started.unwrap(),
+                }
+            }
+        };
+        soon("the start of the broker", started).await
     }
 
     /// Connects with this certificate and says nothing yet.

@@ -115,7 +115,10 @@ impl<'a> Change<'a> {
             return Ok(Outcome::Conflict);
         }
         let Acceptance { originator, recipients, envelope, quota, .. } = acceptance;
-        if let Some(exceeded) = self.usage.check(&self.used, (originator, recipients), envelope.len(), quota)
+        // What makes room is not kept out for want of it.
+        if !self.makes_room(acceptance)?
+            && let Some(exceeded) =
+                self.usage.check(&self.used, (originator, recipients), envelope.len(), quota)
         {
             return Ok(Outcome::OverQuota(exceeded));
         }
@@ -152,6 +155,15 @@ impl<'a> Change<'a> {
         self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
+    }
+
+    /// Whether it takes back a notice of the same originator that somebody has yet to fetch, whose body then goes.
+    fn makes_room(&mut self, acceptance: &Acceptance) -> Result<bool, StoreError> {
+        let Some(follow_up) = acceptance.follows.as_ref().filter(|follow_up| follow_up.withdraws) else {
+            return Ok(false);
+        };
+        let waits = self.notice(&follow_up.notice_id)?;
+        Ok(waits.is_some_and(|of| of.originator == acceptance.originator && !of.undelivered.is_empty()))
     }
 
     /// What a correction or withdrawal does to the notice it is about; why it is refused, where it is. A notice that
@@ -192,8 +204,8 @@ impl<'a> Change<'a> {
     ) -> Result<(), StoreError> {
         let key = keys::item(agency, precedence, cursor);
         let Some(value) = self.get(&key)? else { return Ok(()) };
-        self.used.unqueue(agency);
         let Some(record) = QueueRecord::decode(&value) else {
+            self.used.unqueue(agency);
             self.set_apart(key, value, "not a queue record");
             return Ok(());
         };
@@ -201,6 +213,7 @@ impl<'a> Change<'a> {
         match record {
             QueueRecord::Receipt(_) => Ok(()),
             QueueRecord::Notice(id) => {
+                self.used.unqueue(agency);
                 let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
                 notice.settle(agency);
                 if notice.undelivered.is_empty() {
@@ -233,7 +246,6 @@ impl<'a> Change<'a> {
             let cursor = self.next_cursor();
             let record = QueueRecord::Receipt(receipt.clone());
             self.put(keys::item(&notice.originator, Precedence::Routine, cursor), record.encode());
-            self.used.queue(&notice.originator);
             self.log(EntryKind::Expired, &notice, receipt, at);
         }
         self.put(keys::notice(id), notice.encode());

@@ -19,7 +19,7 @@ pub use read::Reader;
 pub use verify::{Finding, Verification};
 
 use super::keys;
-use super::record::{Counters, NoticeRecord};
+use super::record::{Counters, NoticeRecord, QueueRecord};
 use super::usage::Usage;
 use super::{Operation, Outcome, Store, StoreError};
 
@@ -227,8 +227,10 @@ fn count_usage(db: &sled::Db) -> sled::Result<Usage> {
             usage.keep(&notice);
         }
     }
-    for key in db.scan_prefix(keys::QUEUES).keys() {
-        if let Some((recipient, _)) = keys::queue_of(&key?) {
+    for item in db.scan_prefix(keys::QUEUES) {
+        let (key, value) = item?;
+        let notice = matches!(QueueRecord::decode(&value), Some(QueueRecord::Notice(_)));
+        if let Some((recipient, _)) = keys::queue_of(&key).filter(|_| notice) {
             usage.queue(&recipient);
         }
     }
