@@ -73,6 +73,8 @@ async fn g04_a_broker_on_a_full_disk_says_so_and_goes_on_when_there_is_room() ->
         .agency("ken/ncb")
         .agency(AgencySpec::new("fra/ncb").not_running())
         .broker_as_process()
+        // What is left when the reserve is not enough.
+        .broker_config("[limits]\ndisk_reserve_bytes = 0\n")
         .start()
         .await?;
     net.broker().stop().await?;

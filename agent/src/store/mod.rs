@@ -20,7 +20,7 @@ mod tests;
 mod upgrade;
 mod write;
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -104,6 +104,11 @@ impl Store {
         folder::make_private(path)?;
         let lock = lock(path)?;
         let engine = path.join("sled");
+        remove_begun_snapshots(&engine).map_err(|reason| FileError {
+            action: "remove what was only begun in this folder",
+            path: engine.clone(),
+            reason,
+        })?;
         let db = sled::Config::new().path(&engine).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
         let file_path = engine.join("db");
         let opened = File::options().read(true).write(true).open(&file_path);
@@ -182,6 +187,24 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.path.display())
     }
+}
+
+/// sled takes a snapshot that it had only begun to write for the newest, and then opens nothing. Such a file is what a full
+/// disk or a kill leaves behind; the one before it is deleted only once the new one is whole and has its name.
+fn remove_begun_snapshots(engine: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(engine) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {

@@ -99,14 +99,14 @@ fn the_authors_words_are_nowhere_on_disk() {
     let mut folders = vec![case.temp.path().to_owned()];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
             files += 1;
-            let bytes = std::fs::read(&path).unwrap();
+            let bytes = fs::read(&path).unwrap();
             assert!(
                 !bytes.windows(8).any(|window| window == b"Invented"),
                 "{} holds content",
@@ -256,4 +256,19 @@ fn a_draft_does_not_decrypt_under_another_key() {
     let store = Store::open(&case.temp.path().join("store"), other).unwrap();
     let id = outgoing.envelope.header().notice_id;
     assert!(matches!(store.draft(&id), Err(StoreError::Decrypt(_))));
+}
+
+#[test]
+fn g04_a_snapshot_that_was_only_begun_keeps_nothing_from_being_opened() {
+    let case = Case::new();
+    let store = case.open().unwrap();
+    let (change, outgoing) = case.queue(0, b"x");
+    store.apply([&change]).unwrap();
+    drop(store);
+    // What a full disk leaves behind.
+    let begun = case.temp.path().join("store/sled/snap.FFFFFFFFFFFFFFFF.generating");
+    fs::write(&begun, b"").unwrap();
+    let store = case.open().unwrap();
+    let id = outgoing.envelope.header().notice_id;
+    assert!(!begun.exists() && store.outgoing_bytes(&id).unwrap().is_some());
 }

@@ -210,3 +210,17 @@ fn g12_a_record_that_spoils_while_the_broker_runs_is_set_apart_and_the_rest_goes
     let whole = |item: &InboxItem| item.content == InboxContent::Envelope(accepted[3].envelope.clone());
     assert!(inbox(&reader).iter().any(whole), "what is sound is not delivered");
 }
+
+#[test]
+fn g04_a_snapshot_that_was_only_begun_keeps_nothing_from_being_opened() {
+    let (folder, exchange) = (tempfile::tempdir().unwrap(), exchange());
+    let accepted = acceptance(&exchange);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    commit(&mut store, std::slice::from_ref(&accepted));
+    drop(store);
+    // What a full disk leaves behind.
+    let begun = folder.path().join("store/snap.FFFFFFFFFFFFFFFF.generating");
+    std::fs::write(&begun, b"").unwrap();
+    let store = SledStore::open(folder.path()).unwrap();
+    assert!(!begun.exists() && store.reader().notice(&accepted.notice_id).unwrap().is_some());
+}

@@ -65,6 +65,7 @@ impl SledStore {
         make_private(folder).map_err(io)?;
         let lease = lock(folder, &path)?;
         let store = folder.join("store");
+        remove_begun_snapshots(&store).map_err(io)?;
         let db = open_sled(&store).map_err(|error| unusable(error.to_string()))?;
         let counters = read_format(&db, &path)?;
         let usage = count_usage(&db).map_err(|error| unusable(error.to_string()))?;
@@ -170,6 +171,24 @@ fn lock(folder: &Path, path: &str) -> Result<Lease, StoreError> {
         fs::TryLockError::Error(error) => unusable(error),
     })?;
     Ok(Lease { _lock: Arc::new(lock) })
+}
+
+/// sled takes a snapshot that it had only begun to write for the newest, and then opens nothing. Such a file is what a full
+/// disk or a kill leaves behind; the one before it is deleted only once the new one is whole and has its name.
+fn remove_begun_snapshots(engine: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(engine) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Our own lock is held, so a lock of sled's can only be one that is about to be let go.
