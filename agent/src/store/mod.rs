@@ -191,10 +191,10 @@ impl std::fmt::Debug for Store {
 
 /// sled takes a snapshot that it had only begun to write for the newest, and then opens nothing. Such a file is what a full
 /// disk or a kill leaves behind; the one before it is deleted only once the new one is whole and has its name.
-fn remove_begun_snapshots(engine: &Path) -> std::io::Result<()> {
+fn remove_begun_snapshots(engine: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(engine) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     for entry in entries {

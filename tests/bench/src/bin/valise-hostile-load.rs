@@ -304,10 +304,10 @@ async fn flood(mut stream: RawSubmit, frames: Vec<Bytes>, each: usize, reads: bo
             }
             hostile.submitted += 1;
         }
-        while reads {
-            let Ok(answer) = tokio::time::timeout(Duration::from_millis(1), stream.answer()).await else {
-                break;
-            };
+        if !reads {
+            continue;
+        }
+        while let Ok(answer) = tokio::time::timeout(Duration::from_millis(1), stream.answer()).await {
             let Ok((_, receipt)) = answer else { return };
             match receipt.receipt().refusal.as_ref().map(|refusal| refusal.code) {
                 None => hostile.accepted += 1,
