@@ -18,7 +18,7 @@ use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::session::Item;
 use zeroize::Zeroizing;
 
-use crate::compose::content;
+use crate::compose::content::{self, Decoded};
 use crate::core::{Arrival, CountedReceipt, Draft, Outgoing, Purge, Reason, Received, Seen, SetAside};
 use crate::node::office::{Office, Stale, Statement};
 use crate::node::showing::{self, NotShown};
@@ -179,32 +179,34 @@ impl Examination<'_> {
 
     fn notice(&self, verified: VerifiedEnvelope, opened: &[OpenedPortion]) -> Result<Arrival, NotExamined> {
         let envelope = verified.envelope();
-        if let Some(error) = opened.iter().find_map(|portion| content::decode(portion).err()) {
-            let reason = format!("notice {} cannot be read: {error}", envelope.header().notice_id);
-            let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
-            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
-        }
-        if let Some(refusal) = unkeepable(envelope.header(), content::review_by(opened)) {
-            let reason = format!("notice {} is not kept: {refusal}", envelope.header().notice_id);
-            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
-        }
-        if let Some(refusal) = self.unasked(envelope)? {
-            let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
-            return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
-        }
-        let purges = match self.purges(envelope, opened)? {
-            Ok(purges) => purges,
-            Err(refusal) => {
-                let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
+        let content = match Decoded::of(opened) {
+            Ok(content) => content,
+            Err(error) => {
+                let reason = format!("notice {} cannot be read: {error}", envelope.header().notice_id);
+                let refusal = Refusal::new(RefusalCode::Malformed, "a portion's content cannot be read");
                 return Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)));
             }
+        };
+        let refused = |refusal: Refusal| {
+            let reason = format!("notice {} is not acted upon: {refusal}", envelope.header().notice_id);
+            Ok(self.set_aside(envelope, Some(Seen::of(envelope)), reason, Some(refusal)))
+        };
+        let review_by = content.review_by();
+        if let Some(refusal) = unkeepable(envelope.header(), review_by) {
+            return refused(refusal);
+        }
+        if let Some(refusal) = self.unasked(envelope)? {
+            return refused(refusal);
+        }
+        let purges = match self.purges(envelope, &content)? {
+            Ok(purges) => purges,
+            Err(refusal) => return refused(refusal),
         };
         let portions = opened.iter().map(|portion| portion.index).collect();
         let receipt = self.office.receipt(Statement::Delivered { portions }, envelope, self.now);
         let reply = self.reply(envelope, &receipt);
         let (directory, at) = (self.directory.clone(), self.now);
-        let review_by = content::review_by(opened);
-        let differences = self.differences(envelope, opened)?.map(Draft);
+        let differences = self.differences(envelope, &content)?.map(Draft);
         let received =
             Box::new(Received { envelope: verified, directory, at, receipt, review_by, differences });
         Ok(Arrival::Notice { received, reply, purges })
@@ -238,7 +240,7 @@ impl Examination<'_> {
     fn differences(
         &self,
         envelope: &Envelope,
-        opened: &[OpenedPortion],
+        content: &Decoded,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         if envelope.header().supersedes.is_none() {
             return Ok(None);
@@ -247,12 +249,12 @@ impl Examination<'_> {
             let held = self.office.store().received(id)?;
             Ok(held.is_some_and(|held| held.record.originator == envelope.header().originator))
         };
-        for replaced in content::replaced(opened).unwrap_or_default() {
+        for replaced in content.replaced() {
             if !of_the_same(&replaced.notice_id)? {
                 continue;
             }
             match showing::open_to_keep(self.office, &replaced.notice_id) {
-                Ok((_, old)) => return Ok(content::differences(&old, opened)),
+                Ok((_, old)) => return Ok(Decoded::of(&old).ok().and_then(|old| content.differences(&old))),
                 Err(NotShown::Store(error)) => return Err(error),
                 Err(_) => {}
             }
@@ -262,11 +264,7 @@ impl Examination<'_> {
 
     /// What a CORRECTION or WITHDRAWAL takes out of force here, each with the PURGED receipt on its way; nothing of other
     /// kinds. What is not held, because it is still on its way or never came, is stated as well.
-    fn purges(
-        &self,
-        envelope: &Envelope,
-        opened: &[OpenedPortion],
-    ) -> Result<Result<Purges, Refusal>, StoreError> {
+    fn purges(&self, envelope: &Envelope, content: &Decoded) -> Result<Result<Purges, Refusal>, StoreError> {
         let header = envelope.header();
         let (named, cause) = match (header.supersedes, header.withdraws) {
             (Some(named), _) => (named, PurgeCause::Corrected),
@@ -274,12 +272,12 @@ impl Examination<'_> {
             (None, None) => return Ok(Ok(Vec::new())),
         };
         let malformed = |why: &str| Ok(Err(Refusal::new(RefusalCode::Malformed, why)));
-        let Ok(replaced) = content::replaced(opened) else { return malformed("its parts cannot be read") };
+        let replaced = content.replaced();
         if replaced.first().map(|newest| newest.notice_id) != Some(named) {
             return malformed("what it takes out of force is not what its header names");
         }
         let mut purges = Vec::new();
-        for about in &replaced {
+        for about in replaced {
             match self.purge(envelope, about, cause)? {
                 Ok(None) => {}
                 Ok(Some(purge)) => {
@@ -362,28 +360,16 @@ impl Examination<'_> {
         Arrival::SetAside { aside: Box::new(aside), reply }
     }
 
-    /// A receipt that cannot be sent (its originator left the exchange, say) is still kept here.
     fn reply(&self, about: &Envelope, receipt: &SignedReceipt) -> Option<Box<Outgoing>> {
-        match self.office.receipt_envelope(about.header(), receipt, &self.directory, self.now) {
-            Ok(outgoing) => Some(Box::new(outgoing)),
-            Err(error) => {
-                tracing::warn!(notice = %about.header().notice_id, %error, "a receipt cannot be sent");
-                None
-            }
-        }
+        self.office.reply(about.header(), receipt, &self.directory, self.now)
     }
 }
 
 /// Why what is said of persons may not be kept as its originator wants: for no stated time, for longer than anything is,
 /// or for so short that nobody could read it. DELIVERED must not be had for what is deleted before it is seen.
 fn unkeepable(header: &Header, review_by: Option<Timestamp>) -> Option<Refusal> {
-    match header.kind {
-        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => {}
-        NoticeKind::Response
-        | NoticeKind::Withdrawal
-        | NoticeKind::Receipt
-        | NoticeKind::ReleaseRequest
-        | NoticeKind::ReleaseDecision => return None,
+    if !header.kind.tells_of_persons() {
+        return None;
     }
     let latest = header.created_at.plus(REVIEW_MAX);
     let why = match review_by {

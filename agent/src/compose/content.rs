@@ -243,33 +243,36 @@ pub fn receipt(portions: &[OpenedPortion]) -> Result<SignedReceipt, Unreadable> 
     opened(portion)?.receipt().cloned().ok_or(Unreadable::NoReceipt)
 }
 
-/// The notices that an opened CORRECTION or WITHDRAWAL takes out of force, newest first.
-///
-/// # Errors
-/// [`Unreadable`].
-pub fn replaced(portions: &[OpenedPortion]) -> Result<Vec<NoticeRef>, Unreadable> {
-    for portion in portions {
-        let opened = opened(portion)?;
-        let named = replaces(opened.parts());
-        if !named.is_empty() {
-            return Ok(named.to_vec());
-        }
+/// What opened portions of one notice say, read once.
+pub struct Decoded(Vec<Portion>);
+
+impl Decoded {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// [`Unreadable`], where one of them is.
+    pub fn of(portions: &[OpenedPortion]) -> Result<Self, Unreadable> {
+        portions.iter().map(opened).collect::<Result<_, _>>().map(Self)
     }
-    Ok(Vec::new())
-}
 
-/// Until when what opened portions say may be kept; `None` where they say nothing about persons.
-#[must_use]
-pub fn review_by(portions: &[OpenedPortion]) -> Option<Timestamp> {
-    let terms = |portion| opened(portion).ok()?.terms().map(|terms| terms.review_by);
-    portions.iter().filter_map(terms).min()
-}
+    /// The notices that a CORRECTION or WITHDRAWAL takes out of force, newest first.
+    #[must_use]
+    pub fn replaced(&self) -> &[NoticeRef] {
+        let named = self.0.iter().map(|portion| replaces(portion.parts()));
+        named.into_iter().find(|named| !named.is_empty()).unwrap_or_default()
+    }
 
-/// What is other in `new` than in `old`, as JSON, in the words of the new alone; `None` where either cannot be read.
-#[must_use]
-pub fn differences(old: &[OpenedPortion], new: &[OpenedPortion]) -> Option<Zeroizing<Vec<u8>>> {
-    let all = |portions: &[OpenedPortion]| portions.iter().map(opened).collect::<Result<Vec<_>, _>>().ok();
-    serde_json::to_vec(&difference(&all(old)?, &all(new)?)).ok().map(Zeroizing::new)
+    /// Until when what they say may be kept; `None` where they say nothing about persons.
+    #[must_use]
+    pub fn review_by(&self) -> Option<Timestamp> {
+        self.0.iter().filter_map(|portion| portion.terms().map(|terms| terms.review_by)).min()
+    }
+
+    /// What is other here than in `old`, as JSON, in the words of these alone.
+    #[must_use]
+    pub fn differences(&self, old: &Self) -> Option<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(&difference(&old.0, &self.0)).ok().map(Zeroizing::new)
+    }
 }
 
 /// The encoded parts of a RECEIPT, to be sealed as its one portion.

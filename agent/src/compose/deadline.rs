@@ -71,7 +71,7 @@ impl Basis<'_> {
         if let Some(at) = self.written {
             return Some(RespondBy { at, because: Because::Author });
         }
-        if !asks_for_an_answer(self.kind) {
+        if !self.kind.tells_of_persons() {
             return None;
         }
         let within = self.within.get(&self.precedence).copied();
@@ -95,18 +95,6 @@ impl Basis<'_> {
     /// An arrival that is still to come.
     fn coming(self, now: Timestamp) -> Option<Timestamp> {
         self.arrival.filter(|arrival| *arrival > now)
-    }
-}
-
-/// Whether a notice of this kind tells of persons, so that whoever gets it is asked what they found and will do.
-fn asks_for_an_answer(kind: NoticeKind) -> bool {
-    match kind {
-        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => true,
-        NoticeKind::Response
-        | NoticeKind::Withdrawal
-        | NoticeKind::Receipt
-        | NoticeKind::ReleaseRequest
-        | NoticeKind::ReleaseDecision => false,
     }
 }
 

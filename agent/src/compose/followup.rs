@@ -80,7 +80,7 @@ impl Chain {
             return Err(NotFollowed::OfAnother(*id));
         }
         let first = store.sent_record(id)?.ok_or(NotFollowed::Unknown(*id))?;
-        if !has_content(first.kind) {
+        if !first.kind.tells_of_persons() {
             return Err(NotFollowed::Kind { id: *id, kind: first.kind });
         }
         if let Some(follow_up) = store.followed_by(id)? {
@@ -100,17 +100,5 @@ impl Chain {
             next = store.envelope(&id)?.and_then(|envelope| envelope.header().supersedes);
         }
         Ok(chain)
-    }
-}
-
-/// Whether a notice of this kind says something about persons that can be corrected or withdrawn.
-fn has_content(kind: NoticeKind) -> bool {
-    match kind {
-        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => true,
-        NoticeKind::Response
-        | NoticeKind::Withdrawal
-        | NoticeKind::Receipt
-        | NoticeKind::ReleaseRequest
-        | NoticeKind::ReleaseDecision => false,
     }
 }

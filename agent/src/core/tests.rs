@@ -1,6 +1,7 @@
 //! The core against a store that may lose what is not yet durable, a broker that may repeat itself, and crashes at
 //! any point between two effects.
 
+mod crashes;
 mod due;
 mod handover;
 mod hostile;
@@ -8,7 +9,6 @@ mod hostile;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use proptest::prelude::*;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::Envelope;
 use valise_proto::receipt::ReceiptKind;
@@ -369,75 +369,6 @@ impl Node {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Tick,
-    Write,
-    Deliver(usize),
-    Answer(bool),
-    Disconnect,
-    Crash,
-    Send,
-    Renew,
-    UseLeaving(usize),
-    Leave,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        3 => Just(Step::Tick),
-        4 => Just(Step::Write),
-        4 => (0..5_usize).prop_map(Step::Deliver),
-        4 => any::<bool>().prop_map(Step::Answer),
-        1 => Just(Step::Disconnect),
-        1 => Just(Step::Crash),
-        2 => Just(Step::Send),
-        2 => Just(Step::Renew),
-        3 => (0..10_usize).prop_map(Step::UseLeaving),
-        1 => Just(Step::Leave),
-    ];
-    prop::collection::vec(step, 0..60)
-}
-
-proptest! {
-    #[test]
-    fn g04_g05_whatever_crashes_no_notice_is_lost_or_shown_twice(steps in steps()) {
-        let mut node = Node::new(5);
-        let mut promised = BTreeSet::new();
-        let mut sent = 0;
-        for step in steps {
-            match step {
-                Step::Tick => node.tick(),
-                Step::Write => node.write(),
-                Step::Deliver(n) => node.deliver(n),
-                Step::Answer(refuse) => node.answer(refuse),
-                Step::Disconnect => node.disconnect(),
-                Step::Crash => node.crash(),
-                Step::Renew => node.core.handle_renewed(node.now),
-                Step::UseLeaving(choice) => node.use_leaving(choice),
-                Step::Leave => node.leave(),
-                Step::Send if sent < 4 => {
-                    node.send(sent);
-                    sent += 1;
-                }
-                Step::Send => {}
-            }
-            for event in node.events.drain(..) {
-                if let Event::Queued(notice_id) = event {
-                    promised.insert(notice_id);
-                }
-            }
-        }
-        node.settle();
-        prop_assert!(node.inbox.is_empty(), "an item of the inbox was never acknowledged");
-        prop_assert_eq!(node.disk.shown.len(), 5, "a notice was lost");
-        prop_assert!(node.disk.shown.values().all(|times| *times == 1), "a notice was shown twice");
-        prop_assert_eq!(node.disk.replies, 5, "each notice is answered with one receipt");
-        prop_assert!(promised.is_subset(&node.accepted), "a notice that was promised was not accepted");
-        prop_assert!(node.disk.outbox.is_empty(), "something stayed in the outbox");
-    }
-}
-
 #[test]
 fn g08_the_highest_precedence_is_submitted_first() {
     let mut node = Node::new(0);
@@ -543,7 +474,7 @@ fn a_reading_is_recorded_once() {
     let seen = received.seen();
     let reading = || OfficerStep {
         notice_id: seen.notice_id,
-        step: super::Step::Read,
+        step: Step::Read,
         officer: "A. Officer".to_owned(),
         at: stock().exchange.start,
         receipt: received.receipt.clone(),

@@ -430,6 +430,25 @@ impl Office {
         receipt.sign(self.vault().signing_key())
     }
 
+    /// The envelope that carries a receipt back. One that cannot be sent (its reader left the exchange, say) is kept here
+    /// all the same.
+    #[must_use]
+    pub fn reply(
+        &self,
+        about: &Header,
+        receipt: &SignedReceipt,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Option<Box<Outgoing>> {
+        match self.receipt_envelope(about, receipt, directory, now) {
+            Ok(outgoing) => Some(Box::new(outgoing)),
+            Err(error) => {
+                tracing::warn!(notice = %about.notice_id, %error, "a receipt cannot be sent");
+                None
+            }
+        }
+    }
+
     /// Seals a receipt to the originator of the notice it is about, with that notice's precedence.
     ///
     /// # Errors

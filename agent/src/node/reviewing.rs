@@ -37,13 +37,10 @@ fn received(office: &Office, review: &Review) -> Result<Reviewed, StoreError> {
     let portions = envelope.portions().iter().map(|portion| portion.index).collect();
     let cause = PurgeCause::Review;
     let receipt = office.receipt(Statement::Purged { cause, portions }, &envelope, now);
-    let reply = office.receipt_envelope(envelope.header(), &receipt, &office.directory(), now);
-    if let Err(error) = &reply {
-        tracing::warn!(notice = %id, %error, "a receipt cannot be sent");
-    }
+    let reply = office.reply(envelope.header(), &receipt, &office.directory(), now);
     let journal = Box::new(entry(now, &envelope));
     let purge = Box::new(Purge { notice_id: id, originator, at: now, cause, by: None, receipt });
-    Ok(Reviewed::Received { purge, reply: reply.ok().map(Box::new), journal })
+    Ok(Reviewed::Received { purge, reply, journal })
 }
 
 fn sent(office: &Office, review: &Review) -> Result<Reviewed, StoreError> {

@@ -100,15 +100,10 @@ impl Source {
         if let Some(Ended { by, kind }) = ended(office, &self.id, &self.originator)? {
             return Err(ReleaseError::Ended { id: self.id, by, kind });
         }
-        match self.kind {
-            NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => {
-                Ok(self)
-            }
-            NoticeKind::Response
-            | NoticeKind::Withdrawal
-            | NoticeKind::Receipt
-            | NoticeKind::ReleaseRequest
-            | NoticeKind::ReleaseDecision => Err(ReleaseError::Kind { id: self.id, kind: self.kind }),
+        if self.kind.tells_of_persons() {
+            Ok(self)
+        } else {
+            Err(ReleaseError::Kind { id: self.id, kind: self.kind })
         }
     }
 

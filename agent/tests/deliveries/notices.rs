@@ -400,6 +400,6 @@ async fn g11_what_says_of_persons_nothing_or_something_unfit_about_how_long_it_m
     for parts in [read(short), read(answer)] {
         case.deliver(case.office.exchange.envelope("ken/ncb", &["fra/ncb"], &parts, |_| {}).encode());
     }
-    case.is_set_aside(2, "kept").await;
+    case.is_set_aside(2, "is not acted upon: MALFORMED").await;
     case.node.stop().await;
 }

@@ -114,6 +114,22 @@ words!(
     ]
 );
 
+impl NoticeKind {
+    /// Whether a notice of this kind tells of persons: with terms that say how long it may be kept, and such that it is
+    /// answered, corrected, withdrawn and passed on. The others are about such a notice.
+    #[must_use]
+    pub fn tells_of_persons(self) -> bool {
+        match self {
+            Self::Travel | Self::Arrival | Self::Deportation | Self::Correction => true,
+            Self::Response
+            | Self::Withdrawal
+            | Self::Receipt
+            | Self::ReleaseRequest
+            | Self::ReleaseDecision => false,
+        }
+    }
+}
+
 impl Precedence {
     /// How soon an answer is asked for unless the author says otherwise. FLASH, PRIORITY and ROUTINE follow the terms of
     /// Directive (EU) 2023/977, article 5.

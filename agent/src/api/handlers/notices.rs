@@ -99,7 +99,7 @@ fn open(office: &Office, id: NoticeId, officer: String) -> Result<(Vec<OpenedFac
     let envelope = verified.envelope();
     let statement = Statement::Read { officer: officer.clone(), portions };
     let receipt = office.receipt(statement, envelope, now);
-    let reply = super::steps::reply(office, envelope.header(), &receipt, now);
+    let reply = office.reply(envelope.header(), &receipt, &office.directory(), now);
     Ok((opened, OfficerStep { notice_id: id, step: Step::Read, officer, at: now, receipt, reply }))
 }
 

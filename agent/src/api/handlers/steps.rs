@@ -10,9 +10,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use valise_proto::envelope::{Envelope, Header};
-use valise_proto::id::{NoticeId, Timestamp};
-use valise_proto::receipt::SignedReceipt;
+use valise_proto::envelope::Envelope;
+use valise_proto::id::NoticeId;
 use valise_proto::refusal::{Refusal, RefusalCode};
 
 use super::notices::facts_of;
@@ -20,7 +19,7 @@ use super::{Answer, apart, body_of, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{ActRequest, DeclineRequest, ErrorBody, NoticeFacts};
-use crate::core::{Change, OfficerStep, Outgoing, Step, StepKey};
+use crate::core::{Change, OfficerStep, Step, StepKey};
 use crate::journal::{Deed, Entry};
 use crate::node::Desk;
 use crate::node::office::{Office, Statement};
@@ -101,7 +100,7 @@ fn stated(
     let envelope = store.envelope(&id)?.ok_or_else(|| ApiError::unknown_notice(&id))?;
     let at = office.now();
     let receipt = office.receipt(statement(officer.clone(), &envelope), &envelope, at);
-    let reply = reply(office, envelope.header(), &receipt, at);
+    let reply = office.reply(envelope.header(), &receipt, &office.directory(), at);
     Ok(OfficerStep { notice_id: id, step, officer, at, receipt, reply })
 }
 
@@ -110,20 +109,4 @@ async fn record(desk: &Desk, step: OfficerStep, deed: Deed, reason: Option<Strin
     let entry = Entry::new(step.at, &step.officer, deed).about(id).because(reason.as_deref());
     desk.record_step(step, vec![Change::Journal(Box::new(entry))]).await?;
     Ok(Json(apart(desk, move |office| facts_of(office, &id)).await?))
-}
-
-/// The envelope that carries a receipt; none where it cannot be sent, in which case it is kept here all the same.
-pub(super) fn reply(
-    office: &Office,
-    about: &Header,
-    receipt: &SignedReceipt,
-    now: Timestamp,
-) -> Option<Box<Outgoing>> {
-    match office.receipt_envelope(about, receipt, &office.directory(), now) {
-        Ok(outgoing) => Some(Box::new(outgoing)),
-        Err(error) => {
-            tracing::warn!(notice = %about.notice_id, %error, "a receipt cannot be sent");
-            None
-        }
-    }
 }
