@@ -109,6 +109,8 @@ pub struct Core {
     /// Whether the clock was found to be ahead, so that nothing is deleted by it.
     clock_doubted: bool,
     link: Link,
+    /// How many brokers there are to go to.
+    brokers: usize,
     /// The broker of the last connection that was up.
     broker: Option<BrokerName>,
     /// The connection whose place the present one has taken, until it has ended.
@@ -139,6 +141,7 @@ impl Core {
             directory_counts: false,
             clock_doubted: false,
             link: Link::new(),
+            brokers: 1,
             broker: None,
             leaving: None,
             jitter: Jitter::new(seed),
@@ -197,7 +200,7 @@ impl Core {
         if self.stopping {
             return Err(NotQueued::Stopping);
         }
-        if self.outbox.len() >= self.outbox_max {
+        if self.outbox.notices() >= self.outbox_max {
             return Err(NotQueued::Full { max: self.outbox_max });
         }
         let notice_id = outgoing.envelope.header().notice_id;
@@ -346,9 +349,12 @@ impl Core {
         }
         let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
         if let Some(refusal) = answer.passing_refusal() {
-            let refusals = self.outbox.count_refusal(queued.seq).unwrap_or(1);
+            let (refusals, put_off) = self.outbox.count_refusal(queued.seq, now).unwrap_or((1, false));
             let wait = self.jitter.wait(refusals).max(refusal.retry_after.unwrap_or_default());
             self.outbox.wait(queued.seq, wait, now);
+            if put_off {
+                self.leave_for_another_broker(session);
+            }
             return;
         }
         let event = match answer.refusal() {

@@ -4,12 +4,17 @@
 //! connection makes what was in flight ready again: the same bytes are submitted again, which is harmless (G5).
 //!
 //! Claimed, against a broker that would hold a notice back: it can do so neither by asking for a long wait, which is
-//! cut and binds towards no other broker, nor by silence, which [`Outbox::overdue_at`] brings to light.
+//! cut and binds towards no other broker, nor by asking again and again, which [`Entry::is_put_off`] ends where there is
+//! another broker, nor by silence, which [`Outbox::overdue_at`] brings to light.
+//!
+//! Claimed, against an agency that has this node write receipts without end: they keep no notice of ours back. It holds
+//! because receipts and notices of one precedence take turns, and because receipts take none of the places that notices
+//! have (`outbox_max`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use valise_proto::envelope::Precedence;
+use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{NoticeId, Timestamp};
 
 use super::Core;
@@ -19,6 +24,10 @@ use super::effect::{OutboxSeq, Queued};
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// The same for IMMEDIATE and FLASH.
 const URGENT_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a broker may go on refusing one notice with what passes by itself, where there is another broker.
+pub(super) const PUT_OFF_MAX: Duration = Duration::from_secs(15 * 60);
+/// The same for IMMEDIATE and FLASH.
+pub(super) const URGENT_PUT_OFF_MAX: Duration = Duration::from_secs(2 * 60);
 /// How long the submission that has waited longest in its lane may go without an answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -26,13 +35,32 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 struct Entry {
     queued: Queued,
     refusals: u32,
+    /// When the broker of the present connection first refused it.
+    refused_since: Option<Timestamp>,
     /// Its turn among all submissions, while it is in flight.
     turn: Option<u64>,
 }
 
+impl Entry {
+    /// Whether its broker has put it off for longer than one may. A clock that was set back begins that anew.
+    fn is_put_off(&mut self, now: Timestamp) -> bool {
+        let since = self.refused_since.map_or(now, |since| since.min(now));
+        self.refused_since = Some(since);
+        let put_off_max = match self.queued.precedence {
+            Precedence::Flash | Precedence::Immediate => URGENT_PUT_OFF_MAX,
+            Precedence::Priority | Precedence::Routine => PUT_OFF_MAX,
+        };
+        // Receipts wait for their readers' sake, which another broker does not change.
+        self.queued.kind != NoticeKind::Receipt && now.since(since) >= put_off_max
+    }
+}
+
 #[derive(Debug, Default)]
 struct Lane {
-    ready: BTreeSet<OutboxSeq>,
+    notices: BTreeSet<OutboxSeq>,
+    receipts: BTreeSet<OutboxSeq>,
+    /// Whose turn it is.
+    receipt_next: bool,
     /// By their turns, so that the first is the one that has waited longest.
     in_flight: BTreeMap<u64, OutboxSeq>,
     /// Those in flight on a connection whose place another has taken.
@@ -43,6 +71,25 @@ struct Lane {
 }
 
 impl Lane {
+    fn ready(&mut self, queued: &Queued) {
+        if queued.kind == NoticeKind::Receipt {
+            self.receipts.insert(queued.seq);
+        } else {
+            self.notices.insert(queued.seq);
+        }
+    }
+
+    fn next_ready(&mut self) -> Option<OutboxSeq> {
+        let (first, second) = if self.receipt_next {
+            (&mut self.receipts, &mut self.notices)
+        } else {
+            (&mut self.notices, &mut self.receipts)
+        };
+        let next = first.pop_first().or_else(|| second.pop_first());
+        self.receipt_next = !self.receipt_next;
+        next
+    }
+
     fn take_off(&mut self, turn: u64, seq: OutboxSeq, now: Timestamp) {
         if self.in_flight.is_empty() {
             self.first_since = Some(now);
@@ -81,12 +128,18 @@ pub(super) struct Outbox {
     lanes: BTreeMap<Precedence, Lane>,
     waiting: BTreeSet<(Timestamp, OutboxSeq)>,
     expiries: BTreeSet<(Timestamp, OutboxSeq)>,
+    receipts: usize,
     next_turn: u64,
 }
 
 impl Outbox {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many of them are notices, not receipts.
+    pub(super) fn notices(&self) -> usize {
+        self.entries.len().saturating_sub(self.receipts)
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -105,11 +158,12 @@ impl Outbox {
 
     /// Adds an envelope that is on stable storage.
     pub(super) fn insert(&mut self, queued: Queued) {
-        let (seq, precedence) = (queued.seq, queued.precedence);
+        let seq = queued.seq;
         self.by_notice.insert(queued.notice_id, seq);
         self.expiries.insert((queued.expires_at, seq));
-        self.entries.insert(seq, Entry { queued, refusals: 0, turn: None });
-        self.lanes.entry(precedence).or_default().ready.insert(seq);
+        self.lanes.entry(queued.precedence).or_default().ready(&queued);
+        self.receipts = self.receipts.saturating_add(usize::from(queued.kind == NoticeKind::Receipt));
+        self.entries.insert(seq, Entry { queued, refusals: 0, refused_since: None, turn: None });
     }
 
     /// Takes the next envelope to submit, the highest precedence first, as long as its lane has room.
@@ -122,7 +176,7 @@ impl Outbox {
             if lane.in_flight.len() >= in_flight_max {
                 continue;
             }
-            if let Some(seq) = lane.ready.pop_first() {
+            if let Some(seq) = lane.next_ready() {
                 let entry = self.entries.get_mut(&seq)?;
                 entry.turn = Some(self.next_turn);
                 lane.take_off(self.next_turn, seq, now);
@@ -143,10 +197,12 @@ impl Outbox {
     pub(super) fn remove(&mut self, seq: OutboxSeq, now: Timestamp) -> Option<Queued> {
         let entry = self.entries.remove(&seq)?;
         self.by_notice.remove(&entry.queued.notice_id);
+        self.receipts = self.receipts.saturating_sub(usize::from(entry.queued.kind == NoticeKind::Receipt));
         self.expiries.remove(&(entry.queued.expires_at, seq));
         self.waiting.retain(|(_, waiting)| *waiting != seq);
         if let Some(lane) = self.lanes.get_mut(&entry.queued.precedence) {
-            lane.ready.remove(&seq);
+            lane.notices.remove(&seq);
+            lane.receipts.remove(&seq);
             if let Some(turn) = entry.turn {
                 lane.land(turn, now);
             }
@@ -154,11 +210,12 @@ impl Outbox {
         Some(entry.queued)
     }
 
-    /// Counts a refusal that passes by itself; `None` where the entry is gone.
-    pub(super) fn count_refusal(&mut self, seq: OutboxSeq) -> Option<u32> {
+    /// Counts a refusal that passes by itself, and says whether the broker has put the entry off for too long; `None` where
+    /// the entry is gone.
+    pub(super) fn count_refusal(&mut self, seq: OutboxSeq, now: Timestamp) -> Option<(u32, bool)> {
         let entry = self.entries.get_mut(&seq)?;
         entry.refusals = entry.refusals.saturating_add(1);
-        Some(entry.refusals)
+        Some((entry.refusals, entry.is_put_off(now)))
     }
 
     /// Puts an entry that was in flight aside for `wait`, at most [`WAIT_MAX`], and [`URGENT_WAIT_MAX`] where it is urgent.
@@ -196,9 +253,9 @@ impl Outbox {
     fn make_ready_again(&mut self, which: impl Fn(&mut Lane) -> &mut BTreeMap<u64, OutboxSeq>) {
         for lane in self.lanes.values_mut() {
             for seq in std::mem::take(which(lane)).into_values() {
-                lane.ready.insert(seq);
                 if let Some(entry) = self.entries.get_mut(&seq) {
                     entry.turn = None;
+                    lane.ready(&entry.queued);
                 }
             }
         }
@@ -220,6 +277,7 @@ impl Outbox {
 
     /// Makes everything ready: what one broker asked for does not bind towards another.
     pub(super) fn wake_all(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.refused_since = None);
         for (_, seq) in std::mem::take(&mut self.waiting) {
             self.make_ready(seq);
         }
@@ -227,7 +285,7 @@ impl Outbox {
 
     fn make_ready(&mut self, seq: OutboxSeq) {
         if let Some(entry) = self.entries.get(&seq) {
-            self.lanes.entry(entry.queued.precedence).or_default().ready.insert(seq);
+            self.lanes.entry(entry.queued.precedence).or_default().ready(&entry.queued);
         }
     }
 

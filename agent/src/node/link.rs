@@ -147,6 +147,14 @@ impl Dialler {
         turn.and_then(|turn| targets.into_iter().nth(turn)).ok_or(LinkError::NoBroker)
     }
 
+    /// How many brokers there are to go to.
+    pub(super) fn brokers(&self) -> usize {
+        match self.office.config().brokers.len() {
+            0 => self.office.directory().content().brokers.len(),
+            given => given,
+        }
+    }
+
     fn targets(&self) -> Vec<Target> {
         let given = &self.office.config().brokers;
         let all_of = |broker: &BrokerName, endpoints: &[String]| {

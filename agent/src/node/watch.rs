@@ -42,7 +42,7 @@ pub(crate) struct Watch {
     pub(crate) addr: Option<SocketAddr>,
     /// Tasks that are to run as long as the node does.
     tasks: std::sync::Mutex<Vec<(&'static str, AbortHandle)>>,
-    looked: Mutex<Option<Looked>>,
+    looked: Arc<Mutex<Option<Looked>>>,
 }
 
 /// The store at one moment.
@@ -176,15 +176,15 @@ async fn page(desk: &Desk) -> String {
 }
 
 async fn look(desk: &Desk) -> Result<Looked, StoreError> {
-    // Whoever asks meanwhile waits for the same look.
-    let mut looked = desk.watch.looked.lock().await;
+    // Whoever asks meanwhile waits for the same look, also where the one for whom it began is gone.
+    let mut looked = Arc::clone(&desk.watch.looked).lock_owned().await;
     if let Some(looked) = looked.filter(Looked::is_good) {
         return Ok(looked);
     }
     let office = Arc::clone(desk.office());
-    let found = tokio::task::spawn_blocking(move || Looked::at(&office)).await;
-    let found = found.map_err(|error| StoreError::Sync(std::io::Error::other(error)))??;
-    Ok(*looked.insert(found))
+    let found =
+        tokio::task::spawn_blocking(move || Looked::at(&office).map(|found| *looked.insert(found))).await;
+    found.map_err(|error| StoreError::Sync(std::io::Error::other(error)))?
 }
 
 impl Looked {

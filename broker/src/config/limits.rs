@@ -29,10 +29,14 @@ pub(crate) const WORK_PER_AGENCY_MIN: usize = 16;
 const QUOTA_DEFAULT: Quota = Quota {
     stored_notices_max: 100_000,
     stored_bytes_max: 4 * 1024 * 1024 * 1024,
+    remembered_max: 10_000_000,
+    correspondent_items_max: 20_000,
     inbox_items_max: 1_000_000,
 };
 /// Largest `stored_notices_per_agency_max`.
 const NOTICES_MAX: u64 = 100_000_000;
+/// Largest `remembered_ids_per_agency_max`.
+const REMEMBERED_MAX: u64 = 10_000_000_000;
 /// Largest `stored_bytes_per_agency_max`.
 const STORED_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024 * 1024;
 /// How many agencies it takes at least to fill one agency's inbox.
@@ -179,7 +183,13 @@ fn take_wire(table: &mut Table<'_>) -> WireLimits {
 
 fn take_quota(table: &mut Table<'_>, envelope_bytes_max: usize) -> Quota {
     let envelope = u64::try_from(envelope_bytes_max).unwrap_or(u64::MAX);
-    let Quota { stored_notices_max, stored_bytes_max, inbox_items_max } = QUOTA_DEFAULT;
+    let Quota {
+        stored_notices_max,
+        stored_bytes_max,
+        remembered_max,
+        correspondent_items_max,
+        inbox_items_max,
+    } = QUOTA_DEFAULT;
     let notices = table.number_u64("stored_notices_per_agency_max", stored_notices_max, (10, NOTICES_MAX));
     // Two of the largest, also where they are ROUTINE.
     let bytes_min = envelope.saturating_mul(4);
@@ -189,7 +199,19 @@ fn take_quota(table: &mut Table<'_>, envelope_bytes_max: usize) -> Quota {
     let items_min = notices.saturating_mul(INBOX_SHARES_MIN);
     let items = inbox_items_max.max(items_min);
     let items = table.number_u64("inbox_items_max", items, (items_min, NOTICES_MAX * INBOX_SHARES_MIN));
-    Quota { stored_notices_max: notices, stored_bytes_max: bytes, inbox_items_max: items }
+    let between = correspondent_items_max.min(notices);
+    Quota {
+        stored_notices_max: notices,
+        stored_bytes_max: bytes,
+        // What waits is remembered too.
+        remembered_max: table.number_u64(
+            "remembered_ids_per_agency_max",
+            remembered_max.max(notices),
+            (notices, REMEMBERED_MAX),
+        ),
+        correspondent_items_max: table.number_u64("correspondent_items_max", between, (10, notices)),
+        inbox_items_max: items,
+    }
 }
 
 fn take_rates(table: &mut Table<'_>, envelope_bytes_max: usize) -> Rates {

@@ -104,7 +104,8 @@ fn every_setting_is_read() {
          envelopes_per_second = 14\nenvelopes_burst = 15\nsubmit_bytes_per_second = 16000\nsubmit_bytes_burst = 17000\n\
          streams_per_second = 18\nstreams_burst = 19\nwork_per_agency_max = 20\nintake_bytes_per_agency_max = 21000\n\
          handshakes_max = 22\nhandshakes_per_address_max = 23\nframe_seconds = 24\ndisk_reserve_bytes = 25\n\
-         stored_notices_per_agency_max = 26\nstored_bytes_per_agency_max = 32768\ninbox_items_max = 104\n"
+         stored_notices_per_agency_max = 26\nstored_bytes_per_agency_max = 32768\ninbox_items_max = 104\n\
+         remembered_ids_per_agency_max = 27\ncorrespondent_items_max = 12\n"
     );
     let config = parse(&text).unwrap();
     let seconds = Duration::from_secs;
@@ -141,7 +142,13 @@ fn every_setting_is_read() {
         handshakes_per_address_max: 23,
         frame_timeout: seconds(24),
         disk_reserve_bytes: 25,
-        quota: Quota { stored_notices_max: 26, stored_bytes_max: 32_768, inbox_items_max: 104 },
+        quota: Quota {
+            stored_notices_max: 26,
+            stored_bytes_max: 32_768,
+            remembered_max: 27,
+            correspondent_items_max: 12,
+            inbox_items_max: 104,
+        },
         connections_max: 9,
         handshake_timeout: seconds(10),
         idle_timeout: seconds(11),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use valise_proto::crypto::sha256;
-use valise_proto::envelope::{Precedence, VerifiedEnvelope};
+use valise_proto::envelope::{NoticeKind, Precedence, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 use valise_proto::receipt::{ReceiptKind, SignedReceipt};
 use valise_proto::refusal::{Refusal, RefusalCode};
@@ -36,6 +36,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// When to try again after too much waits to be fetched: when recipients fetch it, the broker cannot know.
 const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Longest envelope that counts as a receipt: whoever says that something longer is one has it counted as a notice.
+const RECEIPT_BYTES_MAX: usize = 16 * 1024;
 /// Most answers written at once.
 const ANSWERS_MAX: usize = 256;
 
@@ -135,12 +137,15 @@ async fn read_all(
 async fn pay(peer: &Peer, precedence: Precedence, frame: Bytes) -> Paid {
     let Shared { shares, disk, .. } = &*peer.shared;
     loop {
-        let verdict = match disk.refusal() {
+        let verdict = match disk.refusal(precedence) {
             Some(refusal) => shares.refuse(&peer.agency, refusal),
             None => shares.judge(&peer.agency, precedence, frame.len()),
         };
         match verdict {
-            Verdict::Take => return (frame, None),
+            Verdict::Take => {
+                disk.note_taken(frame.len());
+                return (frame, None);
+            }
             Verdict::Refuse(refusal) => return (frame, Some(refusal)),
             Verdict::Hold(wait) => tokio::time::sleep(wait).await,
         }
@@ -242,7 +247,7 @@ fn judge_one(
         Ok(verified) => {
             let receipt = shared.sign_acceptance(verified.envelope());
             let mut acceptance = acceptance(&verified, frame, &receipt);
-            acceptance.follows = policy.follow_up(verified.header(), at);
+            acceptance.follows = policy.follow_up(verified.header(), at).map(Box::new);
             acceptance.quota = shared.config.limits.quota.of(precedence);
             Ok((acceptance, receipt))
         }
@@ -300,6 +305,7 @@ fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<Signe
 
 fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt) -> Acceptance {
     let header = verified.header();
+    let is_receipt = header.kind == NoticeKind::Receipt && frame.len() <= RECEIPT_BYTES_MAX;
     Acceptance {
         notice_id: header.notice_id,
         header_digest: verified.envelope().header_digest(),
@@ -311,6 +317,7 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         envelope: frame,
         receipt: receipt.encode(),
         follows: None,
+        is_receipt,
         quota: Quota::UNLIMITED,
     }
 }
@@ -425,7 +432,16 @@ fn over_quota(exceeded: &Exceeded) -> Refusal {
     let detail = match exceeded {
         Exceeded::Notices => "too many notices of this agency wait to be fetched".to_owned(),
         Exceeded::Bytes => "the notices of this agency that wait to be fetched take too much room".to_owned(),
+        Exceeded::Remembered => {
+            "too many ids of this agency are remembered, until a day after they expire".to_owned()
+        }
+        Exceeded::Correspondent(recipient) => {
+            format!("too much of this agency waits to be fetched by {recipient}")
+        }
         Exceeded::Inbox(recipient) => format!("too much waits to be fetched by {recipient}"),
+        Exceeded::Expired => {
+            "too many receipts wait to be fetched by this agency; fetch them, and submit again".to_owned()
+        }
     };
     Refusal::new(RefusalCode::Quota, detail + "; a tenth is kept for IMMEDIATE and FLASH")
         .retry_after(STORAGE_RETRY_AFTER)

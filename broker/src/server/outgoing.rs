@@ -10,6 +10,9 @@ use super::driver::Input;
 use super::session::{Fault, Peer};
 use crate::core::StreamId;
 
+/// What a stream is reset with whose place another has taken.
+const REPLACED: u32 = 0;
+
 pub(super) async fn serve(
     peer: &Peer,
     stream: StreamId,
@@ -41,7 +44,16 @@ async fn write_all(
     to_write: &mut mpsc::Receiver<Vec<Delivery>>,
 ) -> Result<(), Fault> {
     while let Some(deliveries) = to_write.recv().await {
-        sender.send_all(deliveries.iter().map(Delivery::encode)).await?;
+        let ended = tokio::select! {
+            written = sender.send_all(deliveries.iter().map(Delivery::encode)) => written.map(|()| false)?,
+            // The core gives nothing more while this is being written, so another stream has taken this one's place.
+            _ = to_write.recv() => true,
+        };
+        if ended {
+            // Whoever opens streams over and over and reads none is kept no bytes for them (G10).
+            sender.abandon(REPLACED);
+            return Ok(());
+        }
         peer.tell(Input::Written { stream }).await;
     }
     Ok(())
@@ -54,6 +66,10 @@ async fn read_acknowledgements(
 ) -> Result<(), Fault> {
     while let Some(frame) = receiver.next().await? {
         let Ack { cursors } = Ack::decode(frame)?;
+        // The core is everybody's: it hears of no more than there is to say.
+        if cursors.is_empty() {
+            continue;
+        }
         peer.tell(Input::Acknowledged { stream, cursors }).await;
     }
     Ok(())

@@ -184,8 +184,8 @@ impl Peer {
 
     async fn greet(&self) -> Result<(Hello, (FrameSender, FrameReceiver)), Fault> {
         let no_hello = || violation("the first stream of a connection must begin with Hello");
-        let (sender, mut receiver) =
-            self.connection.accept(STREAM_OPEN_BYTES_MAX).await.map_err(|_| Fault::Gone)?;
+        // It is paid for like any other: connecting over and over costs what opening streams does.
+        let (sender, mut receiver) = self.next_stream().await.map_err(|_| Fault::Gone)?;
         let first = receiver.next().await?.ok_or_else(no_hello)?;
         let StreamOpen::Session(hello) = StreamOpen::decode(first)? else { return Err(no_hello()) };
         Ok((hello, (sender, receiver)))

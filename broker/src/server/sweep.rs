@@ -12,6 +12,8 @@ use crate::store::{Due, Operation, StoreError, Submission};
 
 /// Most entries of the calendar looked at in one step; each has up to a few hundred notices.
 const SWEEP_COUNT: usize = 4;
+/// A step takes no further entry once it has this many receipts to sign and write.
+const SWEEP_RECEIPTS: usize = 4096;
 
 /// Settles everything that is due at `now`.
 pub(super) async fn sweep(shared: &Arc<Shared>, now: Timestamp) {
@@ -33,9 +35,16 @@ async fn step(shared: &Arc<Shared>, now: Timestamp) -> Result<bool, StoreError> 
     // Receipts are signed here too: a notice may have many recipients.
     let settled = tokio::task::spawn_blocking(move || {
         let due = reading.reader.due(now, SWEEP_COUNT)?;
-        let (more, mut told) = (due.len() == SWEEP_COUNT, Vec::new());
-        let operations: Vec<_> =
-            due.into_iter().flat_map(|due| settle(&reading, due, now, &mut told)).collect();
+        let (mut more, mut told) = (due.len() == SWEEP_COUNT, Vec::new());
+        let (mut operations, mut receipts) = (Vec::new(), 0);
+        for due in due {
+            if receipts >= SWEEP_RECEIPTS {
+                more = true;
+                break;
+            }
+            receipts += due.expired.iter().map(|(_, notice)| notice.undelivered.len()).sum::<usize>();
+            operations.extend(settle(&reading, due, now, &mut told));
+        }
         Ok((operations, told, more))
     });
     let (operations, told, more) =

@@ -39,7 +39,7 @@ pub(super) struct Watch {
     pub(super) addr: Option<SocketAddr>,
     /// Tasks that are to run as long as the broker does.
     tasks: std::sync::Mutex<Vec<(&'static str, AbortHandle)>>,
-    looked: Mutex<Option<Looked>>,
+    looked: Arc<Mutex<Option<Looked>>>,
 }
 
 /// The store at one moment.
@@ -121,7 +121,7 @@ async fn hindrances(shared: &Shared) -> Vec<String> {
     } else if !takes_commits(shared).await {
         found.push(format!("store: the committer did not answer within {} s", ANSWER_MAX.as_secs()));
     }
-    if shared.disk.refusal().is_some() {
+    if shared.disk.refusal(Precedence::Routine).is_some() {
         found.push(
             "disk: less is free than disk_reserve_bytes, so submissions are refused; make room".to_owned(),
         );
@@ -227,15 +227,15 @@ fn queues(depths: &[Depth], directory: &Directory) -> Vec<Queued> {
 }
 
 async fn look(shared: &Arc<Shared>) -> Result<Looked, StoreError> {
-    // Whoever asks meanwhile waits for the same look.
-    let mut looked = shared.watch.looked.lock().await;
+    // Whoever asks meanwhile waits for the same look, also where the one for whom it began is gone.
+    let mut looked = Arc::clone(&shared.watch.looked).lock_owned().await;
     if let Some(looked) = looked.as_ref().filter(|looked| looked.is_good()) {
         return Ok(looked.clone());
     }
     let looking = Arc::clone(shared);
-    let found = tokio::task::spawn_blocking(move || Looked::at(&looking)).await;
-    let found = found.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())))?;
-    Ok(looked.insert(found).clone())
+    let found =
+        tokio::task::spawn_blocking(move || Looked::at(&looking).map(|found| looked.insert(found).clone()));
+    found.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string())))
 }
 
 impl Looked {

@@ -43,6 +43,7 @@ fn acceptance(exchange: &Exchange) -> Acceptance {
         envelope: envelope.encode(),
         receipt: receipt.sign(&exchange.receipt_key).encode(),
         follows: None,
+        is_receipt: false,
         quota: Quota::UNLIMITED,
     }
 }

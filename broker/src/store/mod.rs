@@ -102,7 +102,9 @@ pub struct Acceptance {
     /// The encoded signed ACCEPTED receipt.
     pub receipt: Bytes,
     /// The notice it corrects or takes back.
-    pub follows: Option<FollowUp>,
+    pub follows: Option<Box<FollowUp>>,
+    /// Whether it is a receipt, which its originator owes and which counts as no notice of its own.
+    pub is_receipt: bool,
     /// What its originator and its recipients may not exceed by it.
     pub quota: Quota,
 }

@@ -23,7 +23,7 @@ fn id(number: u8) -> NoticeId {
 }
 
 fn quota(stored_notices_max: u64, stored_bytes_max: u64, inbox_items_max: u64) -> Quota {
-    Quota { stored_notices_max, stored_bytes_max, inbox_items_max }
+    Quota { stored_notices_max, stored_bytes_max, inbox_items_max, ..Quota::UNLIMITED }
 }
 
 fn acceptance(number: u8, from: &str, to: &[&str], quota: Quota) -> Acceptance {
@@ -38,8 +38,13 @@ fn acceptance(number: u8, from: &str, to: &[&str], quota: Quota) -> Acceptance {
         envelope: vec![number; BYTES].into(),
         receipt: Bytes::copy_from_slice(&[number]),
         follows: None,
+        is_receipt: false,
         quota,
     }
+}
+
+fn receipt(number: u8, from: &str, to: &[&str], quota: Quota) -> Acceptance {
+    Acceptance { is_receipt: true, ..acceptance(number, from, to, quota) }
 }
 
 fn apply(store: &mut SledStore, operation: Operation) -> Outcome {
@@ -115,9 +120,10 @@ fn g10_what_is_counted_in_one_batch_is_counted_at_once() {
 
 #[test]
 fn g08_g10_the_last_tenth_is_for_what_is_urgent() {
-    let all = quota(100, 1000, 50);
+    let all = Quota { remembered_max: 200, correspondent_items_max: 40, ..quota(100, 1000, 50) };
     assert_eq!(all.of(Precedence::Flash), all);
-    assert_eq!(all.of(Precedence::Routine), quota(90, 900, 45));
+    let less = Quota { remembered_max: 180, correspondent_items_max: 36, ..quota(90, 900, 45) };
+    assert_eq!(all.of(Precedence::Routine), less);
     assert_eq!(Quota::UNLIMITED.of(Precedence::Flash), Quota::UNLIMITED);
 }
 
@@ -125,9 +131,10 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     let (from, to) = (0..NAMES.len(), proptest::sample::subsequence(NAMES.to_vec(), 1..=3));
     let accept = (0..40_u8, from, to, any::<bool>()).prop_map(|(number, from, to, withdraws)| {
         let mut acceptance = acceptance(number, NAMES[from], &to, Quota::UNLIMITED);
+        acceptance.is_receipt = number % 4 == 1;
         let about = id(number / 2);
         let follow_up = FollowUp { notice_id: about, withdraws, excused: NAMES.map(agency).to_vec() };
-        acceptance.follows = (number % 3 == 0 && about != acceptance.notice_id).then_some(follow_up);
+        acceptance.follows = (number % 3 == 0 && about != acceptance.notice_id).then(|| Box::new(follow_up));
         Operation::Accept(acceptance)
     });
     let acknowledge = (0..NAMES.len(), 1..40_u64).prop_map(|(name, cursor)| Operation::Acknowledge {
@@ -140,7 +147,11 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         at: Timestamp::from_millis(20_000),
         receipts: vec![(agency(NAMES[late]), Bytes::from_static(b"expired"))],
     });
-    prop_oneof![4 => accept, 3 => acknowledge, 1 => expire]
+    let review = (0..40_u8, any::<bool>()).prop_map(|(number, late)| Operation::Review {
+        due: DueKey { second: 10, first: id(number) },
+        at: Timestamp::from_millis(if late { 200_000_000 } else { 20_000 }),
+    });
+    prop_oneof![4 => accept, 3 => acknowledge, 1 => expire, 1 => review]
 }
 
 proptest! {
@@ -166,7 +177,7 @@ fn g10_g11_a_withdrawal_that_makes_room_is_taken_over_the_quota_and_nothing_else
     fill(folder.path(), &["fra/ncb"], three);
     let mut store = SledStore::open(folder.path()).unwrap();
     let withdrawal = |number: u8, from: &str| Acceptance {
-        follows: Some(FollowUp { notice_id: id(0), withdraws: true, excused: Vec::new() }),
+        follows: Some(Box::new(FollowUp { notice_id: id(0), withdraws: true, excused: Vec::new() })),
         ..acceptance(number, from, &["fra/ncb"], three)
     };
     let first = apply(&mut store, Operation::Accept(withdrawal(10, "ken/ncb")));
@@ -195,4 +206,103 @@ fn g10_an_agency_whose_notices_expired_unfetched_still_gets_what_others_send() {
     assert!(store.counts_what_is_there());
     drop(store);
     assert!(SledStore::open(folder.path()).unwrap().counts_what_is_there());
+}
+
+#[test]
+fn g10_receipts_that_are_not_fetched_cost_the_agency_that_owes_them_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = Quota { correspondent_items_max: 5, ..quota(2, 5 * 1024 * 4, u64::MAX) };
+    let mut store = SledStore::open(folder.path()).unwrap();
+    // Turkey sends without end and fetches no receipt of Kenya's.
+    for number in 0..5 {
+        let owed = receipt(number, "ken/ncb", &["tur/border"], few);
+        assert_eq!(apply(&mut store, Operation::Accept(owed)), Outcome::Accepted);
+    }
+    let more = apply(&mut store, Operation::Accept(receipt(5, "ken/ncb", &["tur/border"], few)));
+    assert_eq!(more, Outcome::OverQuota(Exceeded::Correspondent(agency("tur/border"))));
+    drop(store);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    assert!(store.counts_what_is_there());
+    for number in 6..8 {
+        let own = acceptance(number, "ken/ncb", &["fra/ncb"], few);
+        assert_eq!(
+            apply(&mut store, Operation::Accept(own)),
+            Outcome::Accepted,
+            "receipts used up its quota"
+        );
+    }
+    let third = apply(&mut store, Operation::Accept(acceptance(8, "ken/ncb", &["fra/ncb"], few)));
+    assert_eq!(third, Outcome::OverQuota(Exceeded::Notices));
+}
+
+#[test]
+fn g10_a_correspondent_that_never_fetches_uses_up_its_own_part_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let three = Quota { correspondent_items_max: 3, ..quota(10, u64::MAX, u64::MAX) };
+    let full = Outcome::OverQuota(Exceeded::Correspondent(agency("fra/ncb")));
+    assert_eq!(fill(folder.path(), &["fra/ncb", "tur/border"], three), (3, full));
+    let mut store = SledStore::open(folder.path()).unwrap();
+    acknowledge(&mut store, "fra/ncb");
+    let to_the_other = apply(&mut store, Operation::Accept(acceptance(20, "ken/ncb", &["fra/ncb"], three)));
+    assert_eq!(to_the_other, Outcome::Accepted);
+    // A third agency has a part of its own with the one that does not fetch.
+    let of_a_third = apply(&mut store, Operation::Accept(acceptance(21, "fra/ncb", &["tur/border"], three)));
+    assert_eq!(of_a_third, Outcome::Accepted);
+    acknowledge(&mut store, "tur/border");
+    let fetched = apply(&mut store, Operation::Accept(acceptance(22, "ken/ncb", &["tur/border"], three)));
+    assert_eq!(fetched, Outcome::Accepted);
+}
+
+#[test]
+fn g10_ids_that_are_remembered_have_a_limit_and_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = Quota { remembered_max: 2, ..Quota::UNLIMITED };
+    let mut store = SledStore::open(folder.path()).unwrap();
+    for number in 0..2 {
+        assert_eq!(
+            apply(&mut store, Operation::Accept(acceptance(number, "ken/ncb", &["fra/ncb"], two))),
+            Outcome::Accepted
+        );
+        acknowledge(&mut store, "fra/ncb");
+    }
+    drop(store);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let third = || Operation::Accept(receipt(2, "ken/ncb", &["fra/ncb"], two));
+    assert_eq!(apply(&mut store, third()), Outcome::OverQuota(Exceeded::Remembered));
+    let (mut later, mut steps) = (Timestamp::from_millis(10_000), 0);
+    while steps < 2 {
+        let due = store.reader().due(later, 10).unwrap();
+        due.iter().for_each(|due| {
+            apply(&mut store, Operation::Review { due: due.key, at: later });
+        });
+        (later, steps) = (later.plus(REMEMBER_AFTER_EXPIRY), steps + 1);
+    }
+    assert!(store.counts_what_is_there());
+    assert_eq!(apply(&mut store, third()), Outcome::Accepted, "nothing was forgotten");
+}
+
+#[test]
+fn g10_who_leaves_the_receipts_about_what_expired_unfetched_submits_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = quota(u64::MAX, u64::MAX, 2);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    for number in 0..2 {
+        apply(&mut store, Operation::Accept(acceptance(number, "ken/ncb", &["fra/ncb"], two)));
+        let receipts = vec![(agency("fra/ncb"), Bytes::from_static(b"expired"))];
+        let at = Timestamp::from_millis(10_000);
+        apply(&mut store, Operation::Expire { notice_id: id(number), at, receipts });
+    }
+    drop(store);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let next = || Operation::Accept(acceptance(5, "ken/ncb", &["fra/ncb"], two));
+    assert_eq!(apply(&mut store, next()), Outcome::OverQuota(Exceeded::Expired));
+    let of_another = apply(&mut store, Operation::Accept(acceptance(6, "fra/ncb", &["ken/ncb"], two)));
+    assert_eq!(of_another, Outcome::Accepted, "others are refused for it");
+    let inbox =
+        store.reader().inbox(&agency("ken/ncb"), Precedence::Routine, Cursor::default(), 1, 1).unwrap();
+    let cursors = inbox.items.iter().map(|item| item.cursor).collect();
+    let acknowledged =
+        Operation::Acknowledge { agency: agency("ken/ncb"), precedence: Precedence::Routine, cursors };
+    apply(&mut store, acknowledged);
+    assert_eq!(apply(&mut store, next()), Outcome::Accepted);
 }

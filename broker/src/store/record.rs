@@ -15,6 +15,8 @@ pub(super) struct NoticeRecord {
     pub(super) precedence: Precedence,
     pub(super) expires_at: Timestamp,
     pub(super) originator: AgencyId,
+    /// Whether it is a receipt that its originator owed. Formats 1 and 2 did not say so.
+    pub(super) is_receipt: bool,
     pub(super) receipt: Bytes,
     pub(super) undelivered: Vec<AgencyId>,
     /// Recipients that do not wait for it any more. Format 1 did not keep them.
@@ -23,13 +25,17 @@ pub(super) struct NoticeRecord {
 
 /// Stands before the id of a recipient that is settled; no id begins with it.
 const SETTLED: u8 = b'-';
+/// Stands in the place of a recipient where the notice is a receipt.
+const RECEIPT: u8 = b'+';
 
 impl NoticeRecord {
-    /// `agency` waits for the notice no more.
-    pub(super) fn settle(&mut self, agency: &AgencyId) {
-        if let Some(index) = self.undelivered.iter().position(|waiting| waiting == agency) {
-            self.settled.push(self.undelivered.remove(index));
+    /// `agency` waits for the notice no more; returns whether it did.
+    pub(super) fn settle(&mut self, agency: &AgencyId) -> bool {
+        let place = self.undelivered.iter().position(|waiting| waiting == agency);
+        if let Some(place) = place {
+            self.settled.push(self.undelivered.remove(place));
         }
+        place.is_some()
     }
 
     /// Nobody waits for the notice any more; returns who did.
@@ -48,6 +54,9 @@ impl NoticeRecord {
         out.put_u64(self.expires_at.millis());
         put(&mut out, self.originator.as_str().as_bytes());
         put(&mut out, &self.receipt);
+        if self.is_receipt {
+            put(&mut out, &[RECEIPT]);
+        }
         for agency in &self.undelivered {
             put(&mut out, agency.as_str().as_bytes());
         }
@@ -66,9 +75,10 @@ impl NoticeRecord {
         let expires_at = Timestamp::from_millis(value.try_get_u64().ok()?);
         let originator = agency(&mut value)?;
         let receipt = Bytes::copy_from_slice(field(&mut value)?);
-        let (mut undelivered, mut settled) = (Vec::new(), Vec::new());
+        let (mut undelivered, mut settled, mut is_receipt) = (Vec::new(), Vec::new(), false);
         while !value.is_empty() {
             match field(&mut value)? {
+                [RECEIPT] => is_receipt = true,
                 [SETTLED, name @ ..] => settled.push(agency_id(name)?),
                 name => undelivered.push(agency_id(name)?),
             }
@@ -80,6 +90,7 @@ impl NoticeRecord {
             precedence,
             expires_at,
             originator,
+            is_receipt,
             receipt,
             undelivered,
             settled,

@@ -66,6 +66,12 @@ impl FrameDecoder {
         Ok(Some(self.buffer.split_to(len).freeze()))
     }
 
+    /// Bytes that were pushed and are not yet part of a frame that was taken out.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// To be called when the stream has ended.
     ///
     /// # Errors

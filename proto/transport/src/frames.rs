@@ -19,6 +19,8 @@ use valise_proto::wire::frame::{FrameDecoder, FrameError, prefix};
 const COALESCE_BYTES_MAX: usize = 1024;
 /// Most chunks taken from the stream at a time; each is at most a packet.
 const CHUNKS_MAX: usize = 64;
+/// How much of a frame that was begun has to come within the frame timeout, where its end does not.
+const PROGRESS_BYTES: usize = 16 * 1024;
 
 /// A frame could not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -51,8 +53,8 @@ pub enum ReceiveError {
     /// The bytes are not frames, or a frame is too large.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A frame was begun and did not end in time.
-    #[error("a frame was begun and has not ended for {} s", .0.as_secs())]
+    /// A frame was begun, and neither ended in time nor came nearer to its end by what is asked of the slowest line.
+    #[error("a frame was begun, and in {} s neither its end nor 16 KiB more of it came", .0.as_secs())]
     Slow(Duration),
     /// The peer gave the stream up.
     #[error("the peer reset the stream with code {0}")]
@@ -124,6 +126,12 @@ impl FrameSender {
         let _ = self.stream.finish();
     }
 
+    /// Gives the stream up: what was not sent yet is forgotten, and the peer is told with `code`.
+    pub fn abandon(&mut self, code: u32) {
+        // It fails only on a stream that is closed already.
+        let _ = self.stream.reset(code.into());
+    }
+
     /// Says that nothing more will come and waits until the peer has everything, or has stopped the stream.
     pub async fn finish_and_wait(mut self) {
         self.finish();
@@ -156,7 +164,7 @@ impl FrameReceiver {
     /// [`ReceiveError`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         // Only the time spent here counts: a peer is not late where this node did not read.
-        let mut late_at = None;
+        let mut late_at: Option<(Instant, usize)> = None;
         loop {
             if let Some(frame) = self.try_next()? {
                 return Ok(Some(frame));
@@ -165,14 +173,16 @@ impl FrameReceiver {
                 self.decoder.finish()?;
                 return Ok(None);
             }
-            if late_at.is_none() && self.decoder.finish().is_err() {
-                late_at = Some(Instant::now() + self.frame_timeout);
+            let buffered = self.decoder.buffered();
+            let moved = late_at.is_none_or(|(_, before)| buffered >= before.saturating_add(PROGRESS_BYTES));
+            if moved && buffered > 0 {
+                late_at = Some((Instant::now() + self.frame_timeout, buffered));
             }
             let frame_timeout = self.frame_timeout;
             let read = self.read();
             match late_at {
                 None => read.await?,
-                Some(late_at) => {
+                Some((late_at, _)) => {
                     let read = tokio::time::timeout_at(late_at, read).await;
                     read.map_err(|_| ReceiveError::Slow(frame_timeout))??;
                 }

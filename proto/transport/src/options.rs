@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Options {
     /// From the first packet to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// From the first byte of a frame to its last, while a reader waits for it.
+    /// From the first byte of a frame to its last, or to 16 KiB more of it, while a reader waits for it.
     pub frame_timeout: Duration,
     /// Silence after which a connection is given up; at least a millisecond.
     pub idle_timeout: Duration,

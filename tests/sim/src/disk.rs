@@ -362,6 +362,7 @@ mod tests {
             envelope: Bytes::from_static(b"body"),
             receipt: Bytes::from_static(b"receipt"),
             follows: None,
+            is_receipt: false,
             quota: Quota::UNLIMITED,
         })
     }

@@ -363,6 +363,7 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
         envelope: frame,
         receipt: receipt.encode(),
         follows: None,
+        is_receipt: false,
         quota: Quota::UNLIMITED,
     }
 }

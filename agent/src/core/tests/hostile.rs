@@ -65,6 +65,74 @@ fn g08_what_one_broker_asked_for_does_not_bind_towards_another() {
     assert_eq!((node.session, &node.submitted), (2, &vec![notice_id]));
 }
 
+/// Refuses whatever is submitted, with a wait of a second, for so many seconds; says how often that was.
+fn put_off(node: &mut Node, seconds: usize) -> usize {
+    let mut refused = 0;
+    for _ in 0..seconds {
+        while let Some(notice_id) = node.submitted.pop() {
+            refused += 1;
+            let refusal = Refusal::new(RefusalCode::Quota, "slow down").retry_after(SECOND);
+            let answer = answer_to(&node.disk.envelopes[&notice_id], Some(refusal));
+            node.core.handle_answer(SessionId(node.session), notice_id, answer, node.now);
+            node.run_effects();
+        }
+        node.tick();
+    }
+    refused
+}
+
+#[test]
+fn g08_a_broker_that_puts_a_notice_off_without_end_is_left_for_another() {
+    let (mut node, _) = with_one_submitted();
+    node.core.handle_brokers(2);
+    node.broker = "b2";
+    assert!(put_off(&mut node, 14 * 60) > 5);
+    assert_eq!(node.session, 1, "left although it may soon take the notice");
+    put_off(&mut node, 3 * 60);
+    assert_eq!(node.session, 2, "still with the broker that puts it off");
+    // The other one has as much time.
+    put_off(&mut node, 12 * 60);
+    assert_eq!(node.session, 2);
+}
+
+#[test]
+fn g08_for_what_is_urgent_it_is_left_sooner_and_a_single_broker_never() {
+    let mut node = Node::new(0);
+    node.tick();
+    node.send(3);
+    node.write();
+    put_off(&mut node, 30 * 60);
+    assert_eq!(node.session, 1, "there is no other");
+    node.core.handle_brokers(2);
+    node.broker = "b2";
+    put_off(&mut node, 2 * 60);
+    assert_eq!(node.session, 2);
+}
+
+#[test]
+fn g08_g10_receipts_take_turns_with_notices_and_none_of_their_places() {
+    let start = stock().exchange.start;
+    let mut outbox = Outbox::default();
+    let queued = |n: u64, kind| Queued {
+        seq: OutboxSeq(n),
+        notice_id: NoticeId::new(start, [u8::try_from(n).unwrap(); 10]),
+        kind,
+        precedence: Precedence::Routine,
+        expires_at: start.plus(DAY),
+    };
+    (0..6).for_each(|n| outbox.insert(queued(n, NoticeKind::Receipt)));
+    (6..8).for_each(|n| outbox.insert(queued(n, NoticeKind::Travel)));
+    assert_eq!((outbox.len(), outbox.notices()), (8, 2));
+    let mut order = Vec::new();
+    while let Some((_, notice_id)) = outbox.next_to_submit(10, start) {
+        order.push(notice_id.as_bytes()[15]);
+    }
+    assert_eq!(order, [6, 0, 7, 1, 2, 3, 4, 5]);
+    outbox.remove(OutboxSeq(0), start);
+    outbox.remove(OutboxSeq(6), start);
+    assert_eq!((outbox.len(), outbox.notices()), (6, 1));
+}
+
 #[test]
 fn g08_a_submission_without_an_answer_ends_the_session_after_a_minute() {
     let (mut node, notice_id) = with_one_submitted();

@@ -114,11 +114,9 @@ impl<'a> Change<'a> {
         if self.get(&keys::quarantined(&keys::notice(&acceptance.notice_id)))?.is_some() {
             return Ok(Outcome::Conflict);
         }
-        let Acceptance { originator, recipients, envelope, quota, .. } = acceptance;
         // What makes room is not kept out for want of it.
         if !self.makes_room(acceptance)?
-            && let Some(exceeded) =
-                self.usage.check(&self.used, (originator, recipients), envelope.len(), quota)
+            && let Some(exceeded) = self.usage.check(&self.used, acceptance)
         {
             return Ok(Outcome::OverQuota(exceeded));
         }
@@ -137,7 +135,7 @@ impl<'a> Change<'a> {
         for recipient in &acceptance.recipients {
             let record = QueueRecord::Notice(acceptance.notice_id);
             self.put(keys::item(recipient, acceptance.precedence, cursor), record.encode());
-            self.used.queue(recipient);
+            self.used.queue(&acceptance.originator, recipient);
         }
         let record = NoticeRecord {
             header_digest: acceptance.header_digest,
@@ -146,12 +144,14 @@ impl<'a> Change<'a> {
             precedence: acceptance.precedence,
             expires_at: acceptance.expires_at,
             originator: acceptance.originator.clone(),
+            is_receipt: acceptance.is_receipt,
             receipt: acceptance.receipt.clone(),
             undelivered: acceptance.recipients.clone(),
             settled: Vec::new(),
         };
         self.put(keys::notice(&acceptance.notice_id), record.encode());
         self.used.keep(&record);
+        self.used.remember(&record.originator);
         self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
@@ -186,10 +186,7 @@ impl<'a> Change<'a> {
             return Ok(Some(Outcome::Incomplete { missing }));
         }
         if follow_up.withdraws && !notice.undelivered.is_empty() {
-            for recipient in notice.settle_all() {
-                self.remove(keys::item(&recipient, notice.precedence, notice.cursor));
-                self.used.unqueue(&recipient);
-            }
+            self.unqueue_all(&mut notice);
             self.finish_notice(&notice);
             self.put(keys::notice(&follow_up.notice_id), notice.encode());
         }
@@ -205,19 +202,23 @@ impl<'a> Change<'a> {
         let key = keys::item(agency, precedence, cursor);
         let Some(value) = self.get(&key)? else { return Ok(()) };
         let Some(record) = QueueRecord::decode(&value) else {
-            self.used.unqueue(agency);
+            // It counts until the notice expires, whichever that is.
             self.set_apart(key, value, "not a queue record");
             return Ok(());
         };
         self.remove(key);
         match record {
-            QueueRecord::Receipt(_) => Ok(()),
+            QueueRecord::Receipt(_) => {
+                self.used.unqueue_receipt(agency);
+                Ok(())
+            }
             QueueRecord::Notice(id) => {
-                self.used.unqueue(agency);
                 let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
-                notice.settle(agency);
-                if notice.undelivered.is_empty() {
-                    self.finish_notice(&notice);
+                if notice.settle(agency) {
+                    self.used.unqueue(&notice.originator, agency);
+                    if notice.undelivered.is_empty() {
+                        self.finish_notice(&notice);
+                    }
                 }
                 self.put(keys::notice(&id), notice.encode());
                 Ok(())
@@ -235,17 +236,14 @@ impl<'a> Change<'a> {
         if notice.undelivered.is_empty() {
             return Ok(Outcome::Done);
         }
-        let late = notice.settle_all();
-        for recipient in &late {
-            self.remove(keys::item(recipient, notice.precedence, notice.cursor));
-            self.used.unqueue(recipient);
-        }
+        let late = self.unqueue_all(&mut notice);
         self.finish_notice(&notice);
         // Whoever acknowledged after the receipts were made did fetch it; nothing else may be stated.
         for (_, receipt) in receipts.iter().filter(|(recipient, _)| late.contains(recipient)) {
             let cursor = self.next_cursor();
             let record = QueueRecord::Receipt(receipt.clone());
             self.put(keys::item(&notice.originator, Precedence::Routine, cursor), record.encode());
+            self.used.queue_receipt(&notice.originator);
             self.log(EntryKind::Expired, &notice, receipt, at);
         }
         self.put(keys::notice(id), notice.encode());
@@ -273,6 +271,7 @@ impl<'a> Change<'a> {
                 self.remind(forget_at, id);
             } else {
                 self.remove(keys::notice(&id));
+                self.used.forget(&notice.originator);
             }
         }
         Ok(Outcome::Done)
@@ -293,6 +292,16 @@ impl<'a> Change<'a> {
     fn next_cursor(&mut self) -> Cursor {
         self.counters.last_cursor += 1;
         Cursor::new(self.counters.last_cursor)
+    }
+
+    /// Takes a notice out of every queue in which it still stands; returns whose these are.
+    fn unqueue_all(&mut self, notice: &mut NoticeRecord) -> Vec<AgencyId> {
+        let waiting = notice.settle_all();
+        for recipient in &waiting {
+            self.remove(keys::item(recipient, notice.precedence, notice.cursor));
+            self.used.unqueue(&notice.originator, recipient);
+        }
+        waiting
     }
 
     /// Nobody waits for the notice any more: its body goes, its id is remembered a while longer.

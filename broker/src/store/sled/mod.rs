@@ -24,9 +24,9 @@ use super::usage::Usage;
 use super::{Operation, Outcome, Store, StoreError};
 
 /// The format of the data folder.
-const FORMAT: u32 = 2;
-/// One that is read here too. Its records lack the recipients that wait no more.
-const FORMER: u32 = 1;
+const FORMAT: u32 = 3;
+/// Those that are read here too. Records of 1 lack the recipients that wait no more; neither says what is a receipt.
+const FORMER: [u32; 2] = [1, 2];
 /// Memory for pages, in bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// How far above those of a copy the cursors of a restored store begin: more than a broker accepts in years.
@@ -221,7 +221,9 @@ fn read_format(db: &sled::Db, path: &str) -> Result<Counters, StoreError> {
             db.apply_batch(batch).map_err(failed)?;
             Ok(Counters::default())
         }
-        Some(format) if [FORMER, FORMAT].iter().any(|known| format.as_ref() == known.to_be_bytes()) => {
+        Some(format)
+            if FORMER.iter().chain([&FORMAT]).any(|known| format.as_ref() == known.to_be_bytes()) =>
+        {
             if format.as_ref() != FORMAT.to_be_bytes() {
                 // Before the first record that the former version could not read: sled recovers writes in order.
                 db.insert(keys::FORMAT, &FORMAT.to_be_bytes()).map_err(failed)?;
@@ -242,15 +244,18 @@ fn read_format(db: &sled::Db, path: &str) -> Result<Counters, StoreError> {
 fn count_usage(db: &sled::Db) -> sled::Result<Usage> {
     let mut usage = Usage::default();
     for value in db.scan_prefix([keys::NOTICE]).values() {
-        if let Some(notice) = NoticeRecord::decode(&value?).filter(|notice| !notice.undelivered.is_empty()) {
+        let Some(notice) = NoticeRecord::decode(&value?) else { continue };
+        usage.remember(&notice.originator);
+        notice.undelivered.iter().for_each(|recipient| usage.queue(&notice.originator, recipient));
+        if !notice.undelivered.is_empty() {
             usage.keep(&notice);
         }
     }
     for item in db.scan_prefix(keys::QUEUES) {
         let (key, value) = item?;
-        let notice = matches!(QueueRecord::decode(&value), Some(QueueRecord::Notice(_)));
-        if let Some((recipient, _)) = keys::queue_of(&key).filter(|_| notice) {
-            usage.queue(&recipient);
+        let receipt = matches!(QueueRecord::decode(&value), Some(QueueRecord::Receipt(_)));
+        if let Some((originator, _)) = keys::queue_of(&key).filter(|_| receipt) {
+            usage.queue_receipt(&originator);
         }
     }
     Ok(usage)

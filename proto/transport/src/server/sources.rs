@@ -1,8 +1,12 @@
-//! Handshakes under way, by the address they come from.
+//! Handshakes under way, by the address they come from. Of an IPv6 address its first 64 bits count: the rest is its host's
+//! to choose (RFC 4291 section 2.5.4).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The first 64 bits.
+const NETWORK_MASK: u128 = !0 << 64;
 
 /// Counts handshakes by address. An entry is there only while a handshake is, so there are never more entries than
 /// handshakes.
@@ -27,6 +31,7 @@ impl Sources {
 
     /// Whether so many are under way that the next has to show where it comes from.
     pub(super) fn is_busy(&self, from: IpAddr) -> bool {
+        let from = network(from);
         self.with(|counts| {
             counts
                 .get(&from)
@@ -37,6 +42,7 @@ impl Sources {
     /// Counts one until its place is dropped; `None` where the address has its share. Those that only claim to come from
     /// there take nothing from those that do.
     pub(super) fn enter(&self, from: IpAddr, shown: bool) -> Option<Place> {
+        let from = network(from);
         let entered = self.with(|counts| {
             let count = counts.entry(from).or_default();
             let number = if shown { &mut count.shown } else { &mut count.claimed };
@@ -61,6 +67,14 @@ impl Sources {
     fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<IpAddr, Count>) -> T) -> T {
         // Nothing panics while it holds the lock.
         look(&mut self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is counted as one address.
+fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK_MASK).into(),
     }
 }
 
@@ -94,5 +108,22 @@ mod tests {
         drop((claimed, shown));
         assert!(sources.with(|counts| counts.is_empty()), "who is gone is still counted");
         assert!(!sources.is_busy(here) && sources.enter(here, true).is_some());
+    }
+
+    #[test]
+    fn g10_the_addresses_of_one_ipv6_network_have_one_share() {
+        let sources = Sources::new(2);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let first = sources.enter(address("2001:db8:0:1::1"), true).unwrap();
+        let _second = sources.enter(address("2001:db8:0:1:ffff::2"), true).unwrap();
+        assert!(sources.enter(address("2001:db8:0:1::3"), true).is_none(), "a third from one network");
+        let _other = sources.enter(address("2001:db8:0:2::1"), true).unwrap();
+        drop(first);
+        assert!(sources.enter(address("2001:db8:0:1::4"), true).is_some());
+        // An IPv4 address is the same however it is written.
+        let _mapped = sources.enter(address("::ffff:192.0.2.1"), true).unwrap();
+        let _plain = sources.enter(address("192.0.2.1"), true).unwrap();
+        assert!(sources.enter(address("192.0.2.1"), true).is_none());
+        assert!(sources.enter(address("192.0.2.2"), true).is_some());
     }
 }
