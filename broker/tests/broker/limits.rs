@@ -151,3 +151,77 @@ async fn g10_streams_that_are_opened_and_never_read_hold_nobody_else_up() {
     assert_eq!(office.check(&france.send(&notice).await), Ok(()));
     broker.stop().await;
 }
+
+fn large(office: &Office, precedence: Precedence) -> Envelope {
+    let draft = office.exchange.draft("ken/ncb");
+    let draft = valise_proto::envelope::HeaderDraft { precedence, ..draft };
+    let label = valise_proto::label::Label::plain(
+        crate::fixture::policy(),
+        valise_proto::label::Classification::Restricted,
+    );
+    office.exchange.seal_labelled(draft, &["fra/ncb"], vec![label], &vec![7; 500_000])
+}
+
+#[tokio::test]
+async fn g10_a_large_frame_on_a_slow_line_is_waited_for_while_it_comes_nearer_to_its_end() {
+    let mut office = Office::of_three();
+    office.config.limits.frame_timeout = Duration::from_secs(2);
+    let broker = office.start().await;
+    let kenya = office.connect(&broker, "ken/ncb").await;
+    let mut stream = kenya.submit(PRIORITY).await;
+    let frame = large(&office, PRIORITY).encode();
+    let prefix = u32::try_from(frame.len()).unwrap().to_be_bytes();
+    stream.sender.dangerous_send_unframed(&prefix).await.unwrap();
+    let begun = std::time::Instant::now();
+    for piece in frame.chunks(frame.len().div_ceil(6)) {
+        stream.sender.dangerous_send_unframed(piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(450)).await;
+    }
+    assert!(begun.elapsed() > office.config.limits.frame_timeout, "the line was not slow");
+    let (_, receipt) = stream.answer().await;
+    assert_eq!(office.check(&receipt), Ok(()));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g10_a_receive_stream_whose_place_another_takes_holds_nothing_in_memory() {
+    let office = Office::of_three();
+    let broker = office.start().await;
+    let kenya = office.connect(&broker, "ken/ncb").await;
+    // More than the reader's window takes, so that the broker has not written what it read from the inbox.
+    for _ in 0..11 {
+        assert_eq!(office.check(&kenya.send(&large(&office, PRIORITY)).await), Ok(()));
+    }
+    let france = office.connect(&broker, "fra/ncb").await;
+    let mut first = france.receive(PRIORITY, 64).await;
+    first.envelope().await;
+    let mut second = france.receive(PRIORITY, 64).await;
+    second.envelope().await;
+    let given_up = async {
+        loop {
+            match first.receiver.next().await {
+                Ok(Some(_)) => {}
+                ended => return ended,
+            }
+        }
+    };
+    let ended = soon("the end of the first stream", given_up).await;
+    assert_eq!(ended, Err(valise_transport::ReceiveError::Reset(0)), "what nobody reads is kept");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn g10_connecting_over_and_over_is_paid_for_like_opening_streams() {
+    let mut office = Office::of_three();
+    office.config.limits.rates.streams = Rate { per_second: 4, burst: 9 };
+    let broker = office.start().await;
+    let begun = std::time::Instant::now();
+    for _ in 0..13 {
+        drop(office.connect(&broker, "ken/ncb").await);
+    }
+    // Nine at once, and four more in the second that follows.
+    assert!(begun.elapsed() > Duration::from_millis(900), "it connects as often as it likes");
+    let france = office.connect(&broker, "fra/ncb").await;
+    assert_eq!(office.check(&france.send(&office.exchange.envelope("fra/ncb", &["ken/ncb"])).await), Ok(()));
+    broker.stop().await;
+}
