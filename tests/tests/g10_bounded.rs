@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use valise_proto::envelope::Precedence;
+use valise_proto::envelope::{Envelope, Precedence};
 use valise_proto::receipt::ReceiptKind;
 use valise_proto::refusal::RefusalCode;
 use valise_proto::wire::session::{Cursor, VERSION};
@@ -35,7 +35,7 @@ impl Case {
     async fn start(limits: &str) -> Outcome<Self> {
         let net = Network::builder()
             .agency(AgencySpec::new("ken/ncb").not_running())
-            .agency("fra/ncb")
+            .agency(AgencySpec::new("fra/ncb").config("outbox_max = 8\n"))
             .agency("tur/border")
             .broker_as_process()
             .broker_config(&format!("log = \"warn\"\n[limits]\n{limits}"))
@@ -54,9 +54,13 @@ impl Case {
 
     /// An envelope to France that is in order.
     fn envelope(&self) -> Outcome<Bytes> {
+        Ok(self.sealed()?.encode())
+    }
+
+    fn sealed(&self) -> Outcome<Envelope> {
         let france = self.net.agency("fra/ncb").id()?;
         let notice = notices::deportation("KEN", "FRA").of("FRA");
-        Ok(self.kenya.seal(self.kenya.notice_of(&[france], notice)?)?.encode())
+        Ok(self.kenya.seal(self.kenya.notice_of(&[france], notice)?)?)
     }
 
     /// Turkey tells France `count` things, one after the other.
@@ -250,6 +254,32 @@ async fn g10_what_an_agency_may_have_waiting_is_bounded_across_restarts() -> Out
     let answer = session.submit(Precedence::Priority).await?.ask(case.envelope()?).await?;
     let refusal = answer.refusal.ok_or("the quota was forgotten by a restart")?;
     assert_eq!(refusal.code, RefusalCode::Quota);
+    case.net.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_an_agency_that_fetches_no_receipt_keeps_nobody_from_sending() -> Outcome {
+    const NOTICES: usize = 30;
+    let case = Case::start(
+        "stored_notices_per_agency_max = 10\ncorrespondent_items_max = 10\ninbox_items_max = 80\n",
+    )
+    .await?;
+    let france = case.net.agency("fra/ncb");
+    let mut stream = case.session().await?.submit(Precedence::Priority).await?;
+    // France owes Kenya a receipt for each, and Kenya opens no stream to receive them.
+    for number in 0..NOTICES {
+        let envelope = case.sealed()?;
+        let answer = stream.ask(envelope.encode()).await?;
+        assert_eq!(answer.kind, ReceiptKind::Accepted, "notice {number}: {:?}", answer.refusal);
+        france.expect_notice(envelope.header().notice_id).await?;
+    }
+    case.honest_agencies_talk(2).await?;
+    let turkey = case.net.agency("tur/border");
+    for _ in 0..12 {
+        let sent = france.send(notices::deportation("FRA", "TUR").of("TUR")).await?;
+        turkey.expect_notice(&sent).await?;
+    }
     case.net.stop().await;
     Ok(())
 }
