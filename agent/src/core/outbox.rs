@@ -111,6 +111,12 @@ impl Lane {
 pub type Depths = [(Precedence, usize); Precedence::ALL.len()];
 
 impl Core {
+    /// How many of the envelopes that wait to be accepted are notices, which `outbox_max` bounds. The others are receipts.
+    #[must_use]
+    pub fn outbox_notices(&self) -> usize {
+        self.outbox.notices()
+    }
+
     /// How many envelopes wait to be accepted, by precedence.
     #[must_use]
     pub fn outbox_by_precedence(&self) -> Depths {

@@ -116,10 +116,10 @@ impl Agent {
     /// A notice of ours for the outbox; a full one refuses it, and then nothing has happened.
     pub(crate) fn send(&mut self, outgoing: Outgoing, stage: &mut Stage) -> Result<(), Violation> {
         if let Some(process) = &mut self.process {
-            let waiting = process.core.outbox_len();
+            let waiting = process.core.outbox_notices();
             match process.core.handle_send(Box::new(outgoing)) {
                 Ok(()) => {
-                    stage.model.check_bound("envelopes in an outbox", waiting + 1, stage.plan.outbox_max)?;
+                    stage.model.check_bound("notices in an outbox", waiting + 1, stage.plan.outbox_max)?;
                 }
                 // The officer is told so, and writes again or not; nothing has happened.
                 Err(NotQueued::Full { .. }) => stage.model.summary.not_queued += 1,

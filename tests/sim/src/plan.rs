@@ -61,7 +61,7 @@ pub(crate) struct Plan {
     pub(crate) directory_lifetime: Duration,
     /// The broker's limits.
     pub(crate) limits: Limits,
-    /// Most envelopes in an outbox.
+    /// Most notices in an outbox.
     pub(crate) outbox_max: usize,
 }
 
