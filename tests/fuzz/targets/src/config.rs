@@ -8,7 +8,7 @@ use valise_broker::config::FRESHNESS_GRACE_MINUTES_MAX;
 use valise_proto::wire::limits::Limits;
 
 use crate::exchange::DAY;
-use crate::oracle::bounded;
+use crate::oracle::bounded_setting;
 
 /// The folder in which files stand.
 const FOLDER: &str = "/etc/valise";
@@ -19,7 +19,7 @@ const FOLDER: &str = "/etc/valise";
 pub fn broker_config(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let read = |text: &str| valise_broker::config::Config::parse(text, Path::new(FOLDER));
-    let config = match bounded(text.len(), || read(text)) {
+    let config = match bounded_setting(text.len(), || read(text)) {
         Ok(config) => config,
         Err(mistakes) => return told(&mistakes),
     };
@@ -48,7 +48,7 @@ pub fn agent_config(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let path = Path::new(FOLDER).join("agent.toml");
     let parse = |text: &str, folder| valise_agent::config::Config::parse(text, &path, folder);
-    let config = match bounded(text.len(), || parse(text, None)) {
+    let config = match bounded_setting(text.len(), || parse(text, None)) {
         Ok(config) => config,
         Err(mistakes) => return told(&mistakes),
     };

@@ -7,11 +7,24 @@ const BASE_BYTES_MAX: u64 = 512 * 1024;
 /// Memory that reading may take for each byte read.
 const BYTES_PER_BYTE_MAX: u64 = 64;
 
+/// The same for each byte of a configuration, which comes from the machine's own operator: the TOML library keeps every
+/// mistake with the line it is in.
+const BYTES_PER_SETTING_BYTE_MAX: u64 = 512;
+
 /// Reads `len` bytes by `read`, and fails where that takes more memory at a time than the length allows (G10).
 pub(crate) fn bounded<T>(len: usize, read: impl FnOnce() -> T) -> T {
+    bounded_by(BYTES_PER_BYTE_MAX, len, read)
+}
+
+/// The same for a configuration.
+pub(crate) fn bounded_setting<T>(len: usize, read: impl FnOnce() -> T) -> T {
+    bounded_by(BYTES_PER_SETTING_BYTE_MAX, len, read)
+}
+
+fn bounded_by<T>(bytes_per_byte_max: u64, len: usize, read: impl FnOnce() -> T) -> T {
     let mut value = None;
     let taken = allocation_counter::measure(|| value = Some(read()));
-    let allowed = BASE_BYTES_MAX + BYTES_PER_BYTE_MAX * u64::try_from(len).unwrap();
+    let allowed = BASE_BYTES_MAX + bytes_per_byte_max * u64::try_from(len).unwrap();
     assert!(
         taken.bytes_max <= allowed,
         "reading {len} bytes took {} bytes; at most {allowed}",
