@@ -71,7 +71,8 @@ fn marked((key, value): Record, format: u32) -> Record {
 /// What comes before the fields of a notice's record: digest, cursor, chunks, precedence, expiry.
 const NOTICE_HEAD_BYTES: usize = 32 + 8 + 2 + 1 + 8;
 
-/// The record as format 1 had it: without the recipients that have the notice already, whose ids stand behind a `-`.
+/// The record as format 1 had it: without the recipients that have the notice already, whose ids stand behind a `-`, and
+/// without the `+` that marks a receipt.
 fn of_format_1((key, value): Record) -> Record {
     if key.first() != Some(&b'n') || key.len() != 17 {
         return marked((key, value), 1);
@@ -81,7 +82,7 @@ fn of_format_1((key, value): Record) -> Record {
     while !rest.is_empty() {
         let len = take(&mut rest, 2);
         let field = take(&mut rest, number(len));
-        if field.first() != Some(&b'-') {
+        if !matches!(field.first(), Some(b'-' | b'+')) {
             out.extend([len, field].concat());
         }
     }
@@ -152,7 +153,7 @@ async fn g04_g05_g12_a_store_of_the_former_format_is_taken_over_whole_and_one_of
     let refused = restored(&net, "of-format-9", |record| marked(record, 9)).await?;
     let refused = refused.expect_err("a store of format 9 was taken").to_string();
     assert!(
-        refused.contains("has format 9; this broker knows format 2; run the newer broker again"),
+        refused.contains("has format 9; this broker knows format 3; run the newer broker again"),
         "{refused}"
     );
     assert!(!net.broker().data().exists(), "something of it was kept");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use valise_tests::{Network, notices};
 
-use crate::case::{
+use super::case::{
     ATTENTION, Change, KENYA, OFFICER, Outcome, TOLD, id, of, refused, sent, six_agencies, told, told_of,
     track,
 };

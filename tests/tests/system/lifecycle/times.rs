@@ -9,7 +9,7 @@ use valise_agent::clock::Clock;
 use valise_proto::id::NoticeId;
 use valise_tests::{DEADLINE, Network};
 
-use crate::case::{
+use super::case::{
     ATTENTION, KENYA, OFFICER, Outcome, TOLD, of, refused, sent, six_agencies, told, told_of, track,
 };
 
@@ -52,7 +52,7 @@ async fn g08_both_ends_are_reminded_of_an_answer_and_told_who_is_late() -> Outco
     // France answers in time.
     told(&net, "fra/ncb", &[&["read", &id][..], &OFFICER].concat()).await?;
     let answer = told(&net, "fra/ncb", &["respond", &id, "--outcome", "WILL_ACT"]).await?;
-    net.agency(KENYA).expect_notice(crate::case::id(&answer)?.parse::<NoticeId>()?).await?;
+    net.agency(KENYA).expect_notice(super::case::id(&answer)?.parse::<NoticeId>()?).await?;
     for name in ["deadline_near", "deadline_passed"] {
         let told = next(&mut ours, name, parsed).await?.detail.unwrap_or_default();
         assert!(told.contains("deu/bka") && told.contains("tur/border"), "{name}: {told}");

@@ -59,7 +59,8 @@ async fn every_number_that_the_alerts_and_the_pages_name_is_told() -> Outcome {
         net.agency("ken/ncb").scrape("/metrics").await?.text
     );
     let told = named(&told);
-    let pages = [include_str!("../../deploy/prometheus/rules.yml"), include_str!("../../ADMINISTRATION.md")];
+    let pages =
+        [include_str!("../../../deploy/prometheus/rules.yml"), include_str!("../../../ADMINISTRATION.md")];
     let wanted: BTreeSet<String> = pages.into_iter().flat_map(named).collect();
     assert!(wanted.len() > 10, "the pages name nothing: {wanted:?}");
     let untold: Vec<_> = wanted.difference(&told).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{ATTENTION, KENYA, OFFICER, Outcome, of, refused, sent, six_agencies, told, told_of};
+use super::case::{ATTENTION, KENYA, OFFICER, Outcome, of, refused, sent, six_agencies, told, told_of};
 
 const SECOND: [&str; 4] = ["--officer", "Officer B. Example", "--reason", "a second look"];
 
@@ -93,7 +93,7 @@ async fn a_correction_shows_what_is_other_than_before_and_nothing_of_what_was_wr
     let file = net.folder().join("right.json");
     std::fs::write(&file, serde_json::to_vec(&right)?)?;
     let correct = ["correct", &notice, &file.display().to_string(), "--reason", "The purpose."];
-    let newest = crate::case::id(&told(&net, KENYA, &correct).await?)?;
+    let newest = super::case::id(&told(&net, KENYA, &correct).await?)?;
     net.agency("fra/ncb").expect_notice(newest.parse::<valise_proto::id::NoticeId>()?).await?;
     let opened = told(&net, "fra/ncb", &[&["read", &newest][..], &OFFICER].concat()).await?;
     let changes = opened["changes"].as_array().ok_or_else(|| format!("no changes are shown: {opened:#}"))?;
