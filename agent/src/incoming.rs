@@ -29,7 +29,7 @@ use crate::store::{Kept, StoreError};
 pub enum Verdict {
     /// For the core.
     Arrival(Arrival),
-    /// The directory held here is older than the one the envelope was sealed by, and does not verify it.
+    /// The directory held here does not verify it, and a newer one may: the one that it was sealed by, or delivered by.
     NeedsNewerDirectory,
 }
 
@@ -118,6 +118,36 @@ fn expiry(
     })
 }
 
+/// Whether what is refused by one directory may be in order by the next. A broker decides by the newest, which may be on its
+/// way here while it delivers: whoever was reinstated a moment ago is still suspended by the one held here.
+#[must_use]
+pub fn may_pass_by_a_newer_directory(code: RefusalCode) -> bool {
+    match code {
+        RefusalCode::UnknownAgency
+        | RefusalCode::Suspended
+        | RefusalCode::Revoked
+        | RefusalCode::KeyNotActive
+        | RefusalCode::NotClearedToOriginate
+        | RefusalCode::RecipientNotCleared
+        | RefusalCode::DirectoryStale => true,
+        RefusalCode::Malformed
+        | RefusalCode::UnsupportedVersion
+        | RefusalCode::NotOriginator
+        | RefusalCode::BadSignature
+        | RefusalCode::LabelPolicy
+        | RefusalCode::Expired
+        | RefusalCode::ClockSkew
+        | RefusalCode::IdConflict
+        | RefusalCode::TooLarge
+        | RefusalCode::Quota
+        | RefusalCode::StoreUnavailable
+        | RefusalCode::Declined
+        | RefusalCode::IncompleteRecipients
+        | RefusalCode::Superseded
+        | RefusalCode::Unknown(_) => false,
+    }
+}
+
 /// What is taken out of force, each with the envelope that carries the PURGED receipt.
 type Purges = Vec<(Purge, Option<Box<Outgoing>>)>;
 
@@ -133,7 +163,9 @@ impl Examination<'_> {
         let kept = envelope.clone();
         let verified = match envelope.verify_delivered(&self.directory, self.office.agency()) {
             Ok(verified) => verified,
-            Err(_) if newer && !last_try => return Ok(Verdict::NeedsNewerDirectory),
+            Err(refusal) if !last_try && (newer || may_pass_by_a_newer_directory(refusal.code)) => {
+                return Ok(Verdict::NeedsNewerDirectory);
+            }
             Err(refusal) => return Ok(Verdict::Arrival(self.not_verified(&kept, refusal))),
         };
         let opened = verified.open(self.office.agency(), self.office.vault().sealing_keys());

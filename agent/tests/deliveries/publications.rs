@@ -7,7 +7,7 @@ use valise_proto::id::Timestamp;
 use valise_proto::label::Classification;
 use valise_proto::wire::session::{Publication, SessionFrame};
 
-use crate::case::{Case, or, until};
+use crate::case::{Case, LONG, or, until};
 use crate::exchange::{BROKER_SERIAL, Broker, Office};
 use crate::fixture::{Exchange, agency, rng};
 
@@ -190,5 +190,29 @@ async fn g12_a_broker_that_the_authority_revoked_loses_the_connection_and_gets_n
     };
     until("the refusal of the broker's certificate", refused).await;
     assert_eq!(case.broker.held.lock().unwrap().sessions, 1);
+    case.node.stop().await;
+}
+
+/// The broker delivers by a directory that is still on its way to the recipient.
+#[tokio::test]
+async fn g04_what_an_agency_sends_right_after_it_was_reinstated_is_not_set_aside() {
+    let mut case = Case::with(|exchange| {
+        exchange.content.version += 1;
+        exchange.content.agencies.get_mut(&agency("ken/ncb")).unwrap().status =
+            AgencyStatus::Suspended { since: exchange.start };
+    })
+    .await;
+    case.deliver(case.notice().encode());
+    case.is_set_aside(1, "SUSPENDED").await;
+    case.office.exchange.content.agencies.get_mut(&agency("ken/ncb")).unwrap().status = AgencyStatus::Active;
+    case.office.exchange.content.version += 1;
+    // It is asked for, not pushed.
+    case.broker.publish(case.office.exchange.directory());
+    let notice = case.notice();
+    let id = notice.header().notice_id;
+    case.deliver(notice.encode());
+    assert!(case.node.has_received(&id, LONG).await.unwrap(), "{:?}", case.status().await.set_aside);
+    case.all_acknowledged().await;
+    assert_eq!(case.shown().await, [id]);
     case.node.stop().await;
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use valise_agent::core::{
     Arrival, CountedReceipt, OfficerStep, Outgoing, Reason, Received, Seen, SetAside, Step,
 };
+use valise_agent::incoming::may_pass_by_a_newer_directory;
 use valise_proto::crypto::SigningKey;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{
@@ -119,7 +120,9 @@ impl Agent {
         let kept = envelope.clone();
         let verified = match stage.verify(envelope, directory, &self.id) {
             Ok(verified) => verified,
-            Err(_) if newer && !last_try => return Ok(Verdict::NeedsNewerDirectory),
+            Err(refusal) if !last_try && (newer || may_pass_by_a_newer_directory(refusal.code)) => {
+                return Ok(Verdict::NeedsNewerDirectory);
+            }
             Err(refusal) => {
                 let known = refusal.code == RefusalCode::Malformed;
                 let told = (known && kept.header().kind != NoticeKind::Receipt).then(|| refusal.clone());
