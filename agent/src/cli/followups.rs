@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use valise_proto::id::NoticeId;
 
 use super::client::ask;
+use super::waiting::Waiting;
 use super::{Common, EXIT_ATTENTION, Ended, Outcome, remote, render};
-use crate::api::client::Until;
 use crate::api::types::{
-    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts,
+    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts, Until,
     WithdrawRequest,
 };
 
@@ -63,13 +63,14 @@ pub(super) enum FollowUp {
         label: Option<String>,
     },
     /// Show every step of a notice at every recipient, and who is late; the exit code is 3 where someone is late or
-    /// not known to have it, or where it was made from a notice that is out of force
+    /// not known to have it, or where it was made from a notice that is out of force, and 4 where what --wait waits for
+    /// has not come in time, whoever is late
     Track {
         /// The notice
         id: NoticeId,
-        /// Wait until this has happened at every recipient
+        /// Wait until this has happened at every recipient; the exit code is 4 where it has not in time
         #[arg(long, value_name = "WHAT")]
-        wait: Option<WaitFor>,
+        wait: Option<Until>,
         /// How long to wait, in seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=600))]
         timeout: u64,
@@ -93,24 +94,6 @@ pub(super) struct RespondArgs {
     /// The label of the answer; unless given, that of all that is held of the notice here
     #[arg(long, value_name = "BANNER")]
     label: Option<String>,
-}
-
-/// What `track` may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum WaitFor {
-    /// Every recipient's answer
-    Answered,
-    /// Every recipient's proof that it has purged the notice
-    Purged,
-}
-
-impl From<WaitFor> for Until {
-    fn from(wait: WaitFor) -> Self {
-        match wait {
-            WaitFor::Answered => Self::Answered,
-            WaitFor::Purged => Self::Purged,
-        }
-    }
 }
 
 pub(super) fn run(common: &Common, command: FollowUp) -> Outcome {
@@ -155,10 +138,10 @@ fn correct(common: &Common, id: &NoticeId, file: &Path, reason: String) -> Outco
     queued_so(common, &queued)
 }
 
-fn track(common: &Common, id: &NoticeId, wait: Option<WaitFor>, timeout: u64) -> Outcome {
+fn track(common: &Common, id: &NoticeId, wait: Option<Until>, timeout: u64) -> Outcome {
     let track: TrackFacts = ask(common, |node| async move {
         match wait {
-            Some(wait) => node.track_after(id, wait.into(), timeout).await,
+            Some(wait) => node.track_after(id, wait, timeout).await,
             None => node.track(id).await,
         }
     })?;
@@ -166,6 +149,9 @@ fn track(common: &Common, id: &NoticeId, wait: Option<WaitFor>, timeout: u64) ->
         render::json(&track)?;
     } else {
         tell!("{}", render::track(&track))?;
+    }
+    if let Some(until) = wait {
+        Waiting { until, seconds: timeout }.check(&track.status)?;
     }
     if track.late.is_empty() && track.outstanding.is_empty() && track.rests_on.is_none() {
         return Ok(());

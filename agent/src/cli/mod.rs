@@ -1,7 +1,8 @@
 //! The command line. All but `init`, `join`, `run` and the like talk to the running node over its socket.
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 the command or its input has mistakes; 3 the node is not running, or what was
-//! asked for is done and shows something that wants attention (someone is late, the agency is suspended).
+//! asked for is done and shows something that wants attention (someone is late, the agency is suspended); 4 what `--wait`
+//! waits for has not come in time.
 
 #![deny(clippy::print_stdout)] // `say!` reports what cannot be printed
 
@@ -27,6 +28,7 @@ mod release;
 mod remote;
 mod render;
 mod standing;
+mod waiting;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use valise_proto::id::{AgencyId, NoticeId, TrustDomain};
 
 use crate::api::client::{ClientError, Wait as WaitFor};
-use crate::api::types::RotateRequest;
+use crate::api::types::{RotateRequest, Until};
 use crate::folder::Folder;
 
 const EXIT_FAILED: u8 = 1;
@@ -44,10 +46,21 @@ const EXIT_MISTAKES: u8 = 2;
 const EXIT_NOT_RUNNING: u8 = 3;
 /// Done, but something wants attention.
 const EXIT_ATTENTION: u8 = 3;
+/// What `--wait` waits for has not come in time.
+const EXIT_NOT_YET: u8 = 4;
+
+/// What the help says of exit codes.
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused or failed
+  2  the command or its input has mistakes
+  3  the node is not running; or done, and something wants attention: someone is late or outstanding (track), the agency
+     is suspended or revoked (status)
+  4  what --wait waits for has not come when --timeout is over; whatever was sent stays sent, or queued";
 
 /// The agency's node of a Valise exchange: composes, signs, seals and sends notices; receives, verifies and opens them.
 #[derive(Debug, Parser)]
-#[command(name = "valise-agent", version, propagate_version = true)]
+#[command(name = "valise-agent", version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -123,10 +136,10 @@ enum Command {
         /// The notice, JSON; `-` reads standard input
         #[arg(value_name = "FILE.json")]
         file: PathBuf,
-        /// Wait for the broker's answer, or for every recipient's
+        /// Wait for the broker's answer, or for every recipient's; the exit code is 4 where it has not come in time
         #[arg(long, value_name = "WHAT")]
         wait: Option<Wait>,
-        /// How long to wait, in seconds
+        /// How long to wait, in seconds; the notice stays sent, or queued, when they are over
         #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=600))]
         timeout: u64,
     },
@@ -255,11 +268,11 @@ impl From<Wait> for WaitFor {
     }
 }
 
-impl Wait {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Delivered => "delivered",
+impl From<Wait> for Until {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Accepted => Self::Accepted,
+            Wait::Delivered => Self::Delivered,
         }
     }
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use valise_proto::id::NoticeId;
 
 use super::client::ask;
+use super::waiting::{self, Waiting};
 use super::{Common, EXIT_ATTENTION, EXIT_FAILED, EXIT_MISTAKES, Ended, Outcome, Wait, render};
 use crate::api::BODY_BYTES_MAX;
+use crate::api::types::Until;
 use crate::folder;
 
 /// Reads a notice from a file or, for `-`, from standard input.
@@ -59,6 +61,11 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     if !common.json {
         tell!("{}", render::queued(&queued))?;
     }
+    let until = Until::from(wait);
+    if queued.pending_until.is_some() && common.json {
+        render::json(&queued)?;
+    }
+    waiting::check_sent(&queued, until)?;
     let id = queued.notice_id;
     let status =
         ask(common, |node| async move { node.notice_status_after(&id, wait.into(), timeout).await })?;
@@ -67,24 +74,17 @@ pub(super) fn send(common: &Common, file: &Path, wait: Option<Wait>, timeout: u6
     } else {
         tell!("{}", render::notice_status(&status))?;
     }
-    let delivered = || status.recipients.iter().all(|recipient| recipient.state != "PENDING");
-    let done = status.state == "ACCEPTED" && (wait == Wait::Accepted || delivered());
-    if done {
-        return Ok(());
+    if status.state == "QUEUED"
+        && let Some(excluded) = ask(common, |node| async move { node.status().await })?.excluded
+    {
+        let (code, advice, wait) = (excluded.code, excluded.advice, waiting::go_on(&id.to_string(), until));
+        return Err(waiting::not_yet(&format!(
+            "no broker takes the notice: this agency is {code}; it stays queued until that ends. {advice} To wait on: {wait}"
+        )));
     }
-    let excluded = ask(common, |node| async move { node.status().await })?.excluded;
-    if let Some(excluded) = excluded.filter(|_| status.state == "QUEUED" && !common.json) {
-        let (code, advice) = (excluded.code, excluded.advice);
-        eprintln!(
-            "valise-agent: no broker takes the notice: this agency is {code}; it stays queued until that ends. {advice}"
-        );
-    } else if !common.json && status.state == "QUEUED" {
-        eprintln!(
-            "valise-agent: not {} within {timeout} seconds; it stays queued and goes out by itself",
-            wait.as_str()
-        );
-    }
-    Err(Ended::Told(EXIT_FAILED))
+    Waiting { until, seconds: timeout }.check(&status)?;
+    // What a broker refused, or took from nobody in time, will not come any more.
+    if status.state == "ACCEPTED" { Ok(()) } else { Err(Ended::Told(EXIT_FAILED)) }
 }
 
 pub(super) fn show(common: &Common, id: &NoticeId) -> Outcome {

@@ -20,6 +20,7 @@ mod fixture;
 
 mod answers;
 mod case;
+mod commands;
 mod following;
 mod limits;
 mod listing;

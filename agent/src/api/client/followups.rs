@@ -4,27 +4,9 @@ use valise_proto::id::NoticeId;
 
 use super::{ClientError, LocalClient, unusable};
 use crate::api::types::{
-    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts,
+    ActRequest, CorrectRequest, DeclineRequest, NoticeFacts, Queued, RespondRequest, TrackFacts, Until,
     WithdrawRequest,
 };
-
-/// How long [`LocalClient::track_after`] waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// Until every recipient has answered.
-    Answered,
-    /// Until every recipient has proved that it has purged the notice.
-    Purged,
-}
-
-impl Until {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Purged => "purged",
-        }
-    }
-}
 
 impl LocalClient {
     /// Answers a received notice.

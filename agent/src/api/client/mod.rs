@@ -22,8 +22,8 @@ use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
 pub use self::events::Following;
-pub use self::followups::Until;
 pub use self::notices::Wait;
+pub use super::types::Until;
 use super::types::{ErrorBody, ErrorFacts};
 use crate::config::Config;
 

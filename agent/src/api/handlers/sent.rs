@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
-use crate::api::types::{ErrorBody, NoticeStatus};
-use crate::api::views::{self, SentState};
+use crate::api::types::{ErrorBody, NoticeStatus, Until};
+use crate::api::views;
 use crate::node::Desk;
 use crate::officers::Role;
 use crate::store::Sent;
@@ -30,6 +30,15 @@ pub(in crate::api) enum WaitFor {
     Accepted,
     /// The broker's answer, and DELIVERED, or whatever else ends the matter, of every recipient.
     Delivered,
+}
+
+impl From<WaitFor> for Until {
+    fn from(wait: WaitFor) -> Self {
+        match wait {
+            WaitFor::Accepted => Self::Accepted,
+            WaitFor::Delivered => Self::Delivered,
+        }
+    }
 }
 
 /// What may be asked of a notice's status.
@@ -57,7 +66,7 @@ pub(in crate::api) async fn notice_status(
     if let Some(wait) = query.wait {
         let timeout = Duration::from_secs(query.timeout.unwrap_or(30)).min(WAIT_MAX);
         desk.wait_until(timeout, |store| {
-            Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait, &sent)))
+            Ok::<_, ApiError>(store.sent(&id)?.is_none_or(|sent| met(wait.into(), &sent)))
         })
         .await?;
     }
@@ -69,13 +78,7 @@ pub(in crate::api) async fn notice_status(
     Ok(Json(views::notice_status(&sent.await?)))
 }
 
-fn met(wait: WaitFor, sent: &Sent) -> bool {
-    match (SentState::of(sent), wait) {
-        (SentState::Queued, _) => false,
-        (SentState::Refused | SentState::Lapsed, _) | (SentState::Accepted, WaitFor::Accepted) => true,
-        (SentState::Accepted, WaitFor::Delivered) => {
-            let status = views::notice_status(sent);
-            status.recipients.iter().all(|recipient| recipient.state != "PENDING")
-        }
-    }
+/// Whether what is waited for has come, or nothing more will.
+pub(super) fn met(until: Until, sent: &Sent) -> bool {
+    views::notice_status(sent).awaited(until).is_none()
 }

@@ -10,29 +10,19 @@ use utoipa_axum::routes;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
 use super::outstanding::{self, Followed};
+use super::sent::met;
 use super::{Answer, Asked, WAIT_MAX, apart, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
-use crate::api::types::{ErrorBody, NoticeStatus, OutstandingFacts, RecipientStatus, TrackFacts};
-use crate::api::views::{self, SentState};
+use crate::api::types::{ErrorBody, NoticeStatus, OutstandingFacts, RecipientStatus, TrackFacts, Until};
+use crate::api::views;
 use crate::node::office::Office;
 use crate::node::{Desk, alarms};
 use crate::officers::Role;
-use crate::store::Sent;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(track))
-}
-
-/// What a caller may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::api) enum TrackFor {
-    /// An answer of every recipient.
-    Answered,
-    /// The proof of every recipient that it has purged the notice.
-    Purged,
 }
 
 /// What may be asked of a notice's way.
@@ -42,7 +32,7 @@ pub(in crate::api) enum TrackFor {
 pub(in crate::api) struct TrackQuery {
     /// Answer not before this has happened, or `timeout` seconds have passed.
     #[param(inline)]
-    wait: Option<TrackFor>,
+    wait: Option<Until>,
     /// Seconds, 30 unless given, at most 600.
     timeout: Option<u64>,
 }
@@ -66,21 +56,6 @@ pub(in crate::api) async fn track(
         .await?;
     }
     Ok(Json(apart(&desk, move |office| way_of(office, &id)).await?))
-}
-
-fn met(wait: TrackFor, sent: &Sent) -> bool {
-    match SentState::of(sent) {
-        SentState::Queued => false,
-        // Nobody has it, and nothing more will come.
-        SentState::Refused | SentState::Lapsed => true,
-        SentState::Accepted => {
-            let status = views::notice_status(sent);
-            status.recipients.iter().all(|recipient| match wait {
-                TrackFor::Answered => recipient.answered,
-                TrackFor::Purged => recipient.state == "PURGED",
-            })
-        }
-    }
 }
 
 fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
@@ -151,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{Exchange, agency};
-    use crate::store::SentRecord;
+    use crate::store::{Sent, SentRecord};
 
     const RECIPIENTS: [&str; 4] = ["deu/bka", "fra/ncb", "ken/ncb", "tur/border"];
     const KINDS: [ReceiptKind; 6] = [

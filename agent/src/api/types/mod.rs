@@ -5,6 +5,7 @@ mod inbox;
 mod node;
 mod notices;
 mod sent;
+mod wait;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +24,7 @@ pub use self::notices::{
     ReadFacts, ReadRequest, ReceiptFacts,
 };
 pub use self::sent::{NoticeStatus, RecipientStatus};
+pub use self::wait::Until;
 pub use super::standing::{
     CertificateFacts, ClockFacts, ExclusionFacts, InstalledFacts, KeyFacts, RefusedFacts, RenewalAnswer,
     RenewalFacts, RotateRequest, RunsOut,
