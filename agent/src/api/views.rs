@@ -9,7 +9,8 @@ use valise_proto::receipt::{Receipt, ReceiptKind, SignedReceipt};
 
 use super::types::{
     AgencyFacts, BrokerFacts, ConnectionFacts, Direction, DirectoryFacts, DirectoryView, InboxEntry,
-    NoticeFacts, NoticeStatus, PortionFacts, ReadFacts, ReceiptFacts, RecipientStatus, SentFacts,
+    NoticeFacts, NoticeStatus, OutOfForce, PortionFacts, PortionState, ReadFacts, ReceiptFacts,
+    RecipientStatus, SentFacts,
 };
 use crate::node::LinkState;
 use crate::node::office::Office;
@@ -48,7 +49,7 @@ impl SentState {
     }
 }
 
-pub(super) fn sent_facts(sent: &Sent) -> SentFacts {
+pub(super) fn sent_facts(sent: &Sent, out_of_force: Option<OutOfForce>) -> SentFacts {
     let record = &sent.record;
     SentFacts {
         notice_id: record.notice_id,
@@ -57,6 +58,7 @@ pub(super) fn sent_facts(sent: &Sent) -> SentFacts {
         label: record.label.clone(),
         created_at: record.created_at,
         state: SentState::of(sent).as_str().to_owned(),
+        out_of_force,
     }
 }
 
@@ -83,6 +85,7 @@ pub(super) fn notice_status(sent: &Sent) -> NoticeStatus {
         reason,
         respond_by: sent.record.respond_by,
         deadline_passed: sent.deadline_passed,
+        out_of_force: None,
         recipients: sent.record.recipients.iter().map(|agency| recipient_status(sent, agency)).collect(),
     }
 }
@@ -149,7 +152,7 @@ pub(super) fn read_facts(record: &ReadRecord) -> ReadFacts {
     ReadFacts { officer: record.officer.clone(), at: record.at }
 }
 
-pub(super) fn inbox_entry(inbox: &Inbox) -> InboxEntry {
+pub(super) fn inbox_entry(inbox: &Inbox, out_of_force: Option<OutOfForce>) -> InboxEntry {
     let record = &inbox.record;
     InboxEntry {
         notice_id: record.notice_id,
@@ -160,7 +163,17 @@ pub(super) fn inbox_entry(inbox: &Inbox) -> InboxEntry {
         received_at: record.received_at,
         respond_by: record.respond_by,
         read: inbox.read.as_ref().map(read_facts),
+        out_of_force,
     }
+}
+
+/// How a notice ended, where it did.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// That it counts no more.
+    pub(super) out_of_force: Option<OutOfForce>,
+    /// When and why what it says was deleted here: of a notice of ours that is later than that it counts no more.
+    pub(super) purged: Option<OutOfForce>,
 }
 
 pub(super) fn notice_facts(
@@ -168,14 +181,31 @@ pub(super) fn notice_facts(
     direction: Direction,
     receipts: &[SignedReceipt],
     read: Option<&ReadRecord>,
+    ends: Ends,
 ) -> NoticeFacts {
     let header = envelope.header();
     let held = |place: usize| envelope.portions().iter().any(|portion| portion.index.get() == place);
-    let portions = header.portions.iter().enumerate().map(|(index, portion)| PortionFacts {
-        index,
-        label: portion.label.to_string(),
-        held: held(index),
-        bytes: portion.ciphertext_len,
+    // What is not held and once was is gone; the rest never came.
+    let had = |place: usize| match direction {
+        Direction::Sent => true,
+        Direction::Received => delivered(receipts).any(|index| index == place),
+    };
+    let portions = header.portions.iter().enumerate().map(|(index, portion)| {
+        let purged = ends.purged.as_ref().filter(|_| !held(index) && had(index));
+        let state = match (held(index), purged) {
+            (true, _) => PortionState::Held,
+            (false, Some(_)) => PortionState::Purged,
+            (false, None) => PortionState::Withheld,
+        };
+        PortionFacts {
+            index,
+            label: portion.label.to_string(),
+            held: held(index),
+            state,
+            purged_at: purged.map(|purged| purged.at),
+            purge_cause: purged.map(|purged| purged.cause.clone()),
+            bytes: portion.ciphertext_len,
+        }
     });
     NoticeFacts {
         notice_id: header.notice_id,
@@ -195,7 +225,14 @@ pub(super) fn notice_facts(
         portions: portions.collect(),
         receipts: receipts.iter().map(|receipt| receipt_facts(receipt.receipt())).collect(),
         read: read.map(read_facts),
+        out_of_force: ends.out_of_force,
     }
+}
+
+/// The portions that this agency said had arrived.
+fn delivered(receipts: &[SignedReceipt]) -> impl Iterator<Item = usize> {
+    let receipts = receipts.iter().map(SignedReceipt::receipt);
+    receipts.filter(|receipt| receipt.kind == ReceiptKind::Delivered).flat_map(indexes)
 }
 
 pub(super) fn connection_facts(link: LinkState) -> ConnectionFacts {

@@ -30,10 +30,10 @@ pub(super) struct InboxArgs {
     /// Only with this classification of the whole
     #[arg(long, value_name = "CLASSIFICATION")]
     classification: Option<Classification>,
-    /// Only what nobody was shown yet
+    /// Only what nobody was shown yet and still counts; without withdrawals of what nobody here was shown
     #[arg(long)]
     unread: bool,
-    /// Only what was not answered from here
+    /// Only what still asks for an answer from here: not what was corrected, withdrawn or declined
     #[arg(long)]
     unanswered: bool,
     /// Only what should have been answered by now, and was not

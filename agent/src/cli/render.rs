@@ -13,8 +13,8 @@ use super::{Ended, Outcome};
 use crate::api::client::ClientError;
 use crate::api::events::EventFacts;
 use crate::api::types::{
-    Direction, DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, Queued,
-    ReceiptFacts, RestsOnFacts, TrackFacts,
+    Direction, DirectoryView, InboxPage, NodeStatus, NoticeFacts, NoticeStatus, OpenedNotice, OutOfForce,
+    PortionFacts, PortionState, Queued, ReceiptFacts, RestsOnFacts, TrackFacts,
 };
 use crate::compose::Mistake;
 
@@ -161,7 +161,8 @@ pub(super) fn inbox(page: &InboxPage) -> String {
     if page.notices.is_empty() && page.next.is_none() {
         return "There is none.\n".to_owned();
     }
-    let mut table = Table::new(["NOTICE", "RECEIVED", "FROM", "KIND", "PRECEDENCE", "LABEL", "READ BY"]);
+    let mut table =
+        Table::new(["NOTICE", "RECEIVED", "FROM", "KIND", "PRECEDENCE", "LABEL", "READ BY", "OUT OF FORCE"]);
     for entry in &page.notices {
         table.row(vec![
             entry.notice_id.to_string(),
@@ -171,6 +172,7 @@ pub(super) fn inbox(page: &InboxPage) -> String {
             entry.precedence.to_string(),
             entry.label.clone(),
             or_dash(entry.read.as_ref().map(|read| &read.officer)),
+            ended(entry.out_of_force.as_ref()),
         ]);
     }
     format!("{table}{next}")
@@ -180,6 +182,7 @@ pub(super) fn notice(notice: &NoticeFacts) -> String {
     let mut facts = Facts::new();
     facts
         .line("Notice", notice.notice_id)
+        .text_of(out_of_force(notice.out_of_force.as_ref()))
         .line("Kind", notice.kind)
         .line("Label", &notice.label)
         .line("From", &notice.originator)
@@ -196,12 +199,11 @@ pub(super) fn notice(notice: &NoticeFacts) -> String {
         .text("");
     let mut table = Table::new(["PORTION", "LABEL", "BYTES", "HELD"]);
     for portion in &notice.portions {
-        let held = if portion.held { "yes" } else { "withheld" };
         table.row(vec![
             portion.index.to_string(),
             portion.label.clone(),
             portion.bytes.to_string(),
-            held.to_owned(),
+            held(portion),
         ]);
     }
     facts.text(table);
@@ -209,6 +211,30 @@ pub(super) fn notice(notice: &NoticeFacts) -> String {
         facts.text(receipts(&notice.receipts));
     }
     facts.0
+}
+
+fn held(portion: &PortionFacts) -> String {
+    match portion.state {
+        PortionState::Held => "yes".to_owned(),
+        PortionState::Purged => {
+            let (at, cause) = (or_dash(portion.purged_at), or_dash(portion.purge_cause.as_ref()));
+            format!("purged at {at} ({cause})")
+        }
+        PortionState::Withheld => "withheld".to_owned(),
+    }
+}
+
+/// How a list marks what counts no more; nothing where it counts.
+fn ended(ended: Option<&OutOfForce>) -> String {
+    let Some(OutOfForce { cause, by, .. }) = ended else { return String::new() };
+    format!("{cause}{}", by.map(|by| format!(" by {by}")).unwrap_or_default())
+}
+
+/// That a notice counts no more, as the first that is said of it.
+fn out_of_force(out_of_force: Option<&OutOfForce>) -> Facts {
+    let mut facts = Facts::new();
+    facts.maybe("OUT OF FORCE", out_of_force.map(|this| format!("{} at {}", ended(Some(this)), this.at)));
+    facts
 }
 
 fn receipts(receipts: &[ReceiptFacts]) -> Table {
@@ -272,7 +298,8 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
             },
         );
     if !status.sent.is_empty() {
-        let mut table = Table::new(["SENT", "CREATED", "KIND", "PRECEDENCE", "LABEL", "STATE"]);
+        let mut table =
+            Table::new(["SENT", "CREATED", "KIND", "PRECEDENCE", "LABEL", "STATE", "OUT OF FORCE"]);
         for sent in &status.sent {
             table.row(vec![
                 sent.notice_id.to_string(),
@@ -281,6 +308,7 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
                 sent.precedence.to_string(),
                 sent.label.clone(),
                 sent.state.clone(),
+                ended(sent.out_of_force.as_ref()),
             ]);
         }
         facts.text("").text(table);
@@ -309,7 +337,10 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
 pub(super) fn notice_status(status: &NoticeStatus) -> String {
     let mut facts = Facts::new();
     let since = status.at.map(|at| format!(" at {at}")).unwrap_or_default();
-    facts.line("Notice", status.notice_id).line("State", format!("{}{since}", status.state));
+    facts
+        .line("Notice", status.notice_id)
+        .text_of(out_of_force(status.out_of_force.as_ref()))
+        .line("State", format!("{}{since}", status.state));
     facts.maybe("Reason", status.reason.as_ref());
     let over = if status.deadline_passed { " (over)" } else { "" };
     facts.maybe("Respond by", status.respond_by.map(|at| format!("{at}{over}"))).text("");

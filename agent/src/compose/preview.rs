@@ -11,6 +11,7 @@ use valise_proto::id::{AgencyId, Timestamp};
 use super::deadline::RespondBy;
 use super::{Addressed, Addressee, NotTold};
 use crate::config::Config;
+use crate::release::standing::OutOfForce;
 
 /// What every recipient sees, whatever it may open.
 pub const HEADER_WARNING: &str = "Every recipient sees the header: the list of recipients, and the labels of the portions withheld from it. Where even that must stay hidden, send a separate notice.";
@@ -43,6 +44,9 @@ pub struct Preview {
     pub mistakes: Vec<super::Mistake>,
     /// What the header shows to all.
     pub warning: String,
+    /// That it counts no more, where what was sent was corrected, withdrawn or deleted since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_force: Option<OutOfForce>,
 }
 
 /// One portion.
@@ -150,6 +154,7 @@ impl Preview {
             disclosures: content.disclosures(),
             mistakes: addressed.mistakes(config, now),
             warning: HEADER_WARNING.to_owned(),
+            out_of_force: None,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Decide {
 }
 
 /// The decision that was sent from here about a request, where there is one.
-pub(super) fn decided(office: &Office, request: &NoticeId) -> Result<Option<NoticeId>, ReleaseError> {
+pub(crate) fn decided(office: &Office, request: &NoticeId) -> Result<Option<NoticeId>, ReleaseError> {
     let store = office.store();
     for record in store.sent_records(usize::MAX)? {
         if record.kind != NoticeKind::ReleaseDecision {

@@ -1,8 +1,5 @@
 //! Going through what was received, newest first, a bounded piece at a time.
 
-use std::collections::BTreeSet;
-
-use valise_proto::envelope::NoticeKind;
 use valise_proto::id::NoticeId;
 
 use super::records::ReceivedRecord;
@@ -87,19 +84,5 @@ impl Store {
             last = Some(notice_id);
         }
         Ok(page)
-    }
-
-    /// Every notice that was answered from here.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn answered_from_here(&self) -> Result<BTreeSet<NoticeId>, StoreError> {
-        let mut answered = BTreeSet::new();
-        let responses = self.sent_records(usize::MAX)?;
-        for record in responses.iter().filter(|record| record.kind == NoticeKind::Response) {
-            let envelope = self.envelope(&record.notice_id)?;
-            answered.extend(envelope.and_then(|envelope| envelope.header().in_reply_to));
-        }
-        Ok(answered)
     }
 }

@@ -4,16 +4,18 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use valise_agent::api::client::LocalClient;
 use valise_agent::api::types::NodeStatus;
 use valise_agent::node::NodeHandle;
-use valise_proto::envelope::{Envelope, HeaderDraft, Precedence};
+use valise_proto::envelope::{Envelope, HeaderDraft, NoticeKind, Precedence};
 use valise_proto::id::NoticeId;
 use valise_proto::label::Classification;
+use valise_proto::notice::{Notice, NoticeRef};
 use valise_proto::wire::session::{Publication, SessionFrame};
 
 use crate::exchange::{Broker, Office};
-use crate::fixture::{Exchange, content};
+use crate::fixture::{Exchange, content, notice_json, now, policy};
 
 pub const PRIORITY: Precedence = Precedence::Priority;
 pub const LONG: Duration = Duration::from_secs(20);
@@ -66,6 +68,44 @@ impl Case {
 
     pub fn notice_shaped(&self, shape: impl FnOnce(&mut HeaderDraft)) -> Envelope {
         self.office.exchange.envelope("ken/ncb", &["fra/ncb"], &content(), shape)
+    }
+
+    /// Kenya's withdrawal of such a notice.
+    pub fn withdrawal_of(&self, notice: &Envelope) -> Envelope {
+        let part = json!({ "type": "withdrawal", "reason": "Another person of the same name." });
+        let what = json!({ "kind": "WITHDRAWAL", "withdraws": notice.header().notice_id, "parts": [part] });
+        self.follow_up(notice, what, |draft| {
+            (draft.kind, draft.withdraws) = (NoticeKind::Withdrawal, Some(notice.header().notice_id));
+        })
+    }
+
+    /// Kenya's correction of such a notice.
+    pub fn correction_of(&self, notice: &Envelope) -> Envelope {
+        let mut what = notice_json("fra/ncb");
+        (what["kind"], what["supersedes"]) = (json!("CORRECTION"), json!(notice.header().notice_id));
+        let part = json!({ "type": "correction", "reason": "The date of birth.", "label": "UNCLASSIFIED" });
+        what["parts"].as_array_mut().unwrap().push(part);
+        self.follow_up(notice, what, |draft| {
+            (draft.kind, draft.supersedes) = (NoticeKind::Correction, Some(notice.header().notice_id));
+        })
+    }
+
+    fn follow_up(&self, about: &Envelope, mut what: Value, shape: impl FnOnce(&mut HeaderDraft)) -> Envelope {
+        (what["precedence"], what["label"]) = (json!("PRIORITY"), json!("UNCLASSIFIED"));
+        let read = Notice::from_json(what.to_string().as_bytes(), &policy(), now()).unwrap();
+        let replaced =
+            NoticeRef { notice_id: about.header().notice_id, header_digest: about.header_digest() };
+        let portions = read.with_replaces(vec![replaced]).unwrap().portions();
+        assert_eq!(portions.len(), 1);
+        self.office.exchange.envelope("ken/ncb", &["fra/ncb"], &portions[0].encode(), shape)
+    }
+
+    /// Delivers it and waits until it is in the inbox.
+    pub async fn receive(&self, envelope: &Envelope) -> NoticeId {
+        self.deliver(envelope.encode());
+        let id = envelope.header().notice_id;
+        assert!(self.node.has_received(&id, LONG).await.unwrap(), "{:?}", self.status().await.set_aside);
+        id
     }
 
     pub fn deliver(&self, envelope: impl Into<Bytes>) {

@@ -26,5 +26,6 @@ mod limits;
 mod listing;
 mod notices;
 mod orders;
+mod out_of_force;
 mod outstanding;
 mod publications;

@@ -3,8 +3,6 @@
 //! Claimed: a search tells which notices hold the words and nothing else of them, and the words are in no address, log
 //! or error. One search opens at most [`OPENED_MAX`] notices, and says where to go on.
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -15,7 +13,7 @@ use utoipa_axum::routes;
 use valise_proto::id::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Answer, Asked, LIST_DEFAULT, LIST_MAX, apart, body_of};
+use super::{Answer, Asked, LIST_DEFAULT, LIST_MAX, apart, body_of, open};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{ErrorBody, InboxFilter, InboxPage, SearchRequest};
@@ -26,6 +24,7 @@ use crate::node::Desk;
 use crate::node::office::Office;
 use crate::node::showing;
 use crate::officers::Role;
+use crate::release::standing::out_of_force;
 use crate::store::{Inbox, Look};
 
 /// Most notices that one search opens.
@@ -135,17 +134,18 @@ fn listed(
     filter: &InboxFilter,
     mut look: impl FnMut(&Inbox) -> Option<bool>,
 ) -> Result<InboxPage, ApiError> {
-    let now = office.now();
-    check(filter, now)?;
-    let asked = filter.unanswered.is_some() || filter.late.is_some();
-    let answered = if asked { office.store().answered_from_here()? } else { BTreeSet::new() };
+    check(filter, office.now())?;
     let limit = filter.limit.unwrap_or(LIST_DEFAULT);
     let page = office.store().inbox_page(filter.before.as_ref(), limit, |inbox| {
-        if !wanted(filter, &inbox, answered.contains(&inbox.record.notice_id), now) {
+        if !wanted(filter, &inbox) || !is_open_as_asked(office, filter, &inbox)? {
             return Ok::<_, ApiError>(Look::Passed);
         }
         Ok(match look(&inbox) {
-            Some(true) => Look::Found(views::inbox_entry(&inbox)),
+            Some(true) => {
+                let record = &inbox.record;
+                let ended = out_of_force(office, &record.notice_id, &record.originator)?;
+                Look::Found(views::inbox_entry(&inbox, ended))
+            }
             Some(false) => Look::Passed,
             None => Look::Enough,
         })
@@ -168,17 +168,31 @@ fn check(filter: &InboxFilter, now: Timestamp) -> Result<(), ApiError> {
     }
 }
 
-fn wanted(filter: &InboxFilter, inbox: &Inbox, answered: bool, now: Timestamp) -> bool {
+/// What can be said of a notice by its record alone.
+fn wanted(filter: &InboxFilter, inbox: &Inbox) -> bool {
     let record = &inbox.record;
-    let late = !answered && record.respond_by.is_some_and(|respond_by| respond_by < now);
     let classification = record.label.split("//").next().unwrap_or_default();
     filter.kind.is_none_or(|kind| kind == record.kind)
         && filter.originator.as_ref().is_none_or(|originator| *originator == record.originator)
         && filter.precedence.is_none_or(|precedence| precedence == record.precedence)
         && filter.classification.is_none_or(|wanted| wanted.to_string() == classification)
         && filter.unread.is_none_or(|unread| unread == inbox.read.is_none())
-        && filter.unanswered.is_none_or(|unanswered| unanswered != answered)
-        && filter.late.is_none_or(|wanted| wanted == late)
         && filter.since.is_none_or(|since| record.received_at >= since)
         && filter.until.is_none_or(|until| record.received_at < until)
+}
+
+/// Whether it still asks, or no longer, for the reading or the answer that is filtered by.
+fn is_open_as_asked(office: &Office, filter: &InboxFilter, inbox: &Inbox) -> Result<bool, ApiError> {
+    let (store, record) = (office.store(), &inbox.record);
+    if filter.unread == Some(true) && !open::asks_to_be_read(office, record)? {
+        return Ok(false);
+    }
+    match filter.unanswered {
+        Some(true) if !open::asks_for_an_answer(office, record)? => return Ok(false),
+        Some(false) if store.answered(&record.notice_id)?.is_empty() => return Ok(false),
+        Some(true | false) | None => {}
+    }
+    let Some(wanted) = filter.late else { return Ok(true) };
+    let over = record.respond_by.is_some_and(|respond_by| respond_by < office.now());
+    Ok(wanted == (over && open::asks_for_an_answer(office, record)?))
 }

@@ -5,6 +5,7 @@ pub(super) mod followups;
 pub(super) mod inbox;
 pub(super) mod node;
 pub(super) mod notices;
+mod open;
 mod outstanding;
 pub(super) mod preview;
 pub(super) mod sent;

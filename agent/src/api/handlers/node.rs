@@ -13,6 +13,7 @@ use crate::api::{standing, views};
 use crate::core::Side;
 use crate::node::office::Office;
 use crate::node::{Desk, alarms};
+use crate::release::standing::out_of_force;
 use crate::renewal::Pending;
 
 /// The paths of this matter.
@@ -63,7 +64,9 @@ pub(in crate::api) async fn status(State(desk): State<Desk>, _: Onlooker) -> Ans
 fn newest_sent(office: &Office) -> Result<Vec<SentFacts>, ApiError> {
     let mut newest = Vec::new();
     for record in office.store().sent_records(STATUS_LIST_MAX)? {
-        newest.extend(office.store().sent(&record.notice_id)?.as_ref().map(views::sent_facts));
+        let Some(sent) = office.store().sent(&record.notice_id)? else { continue };
+        let ended = out_of_force(office, &record.notice_id, office.agency())?;
+        newest.push(views::sent_facts(&sent, ended));
     }
     Ok(newest)
 }

@@ -9,13 +9,13 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use valise_proto::envelope::OpenedPortion;
-use valise_proto::id::NoticeId;
+use valise_proto::id::{AgencyId, NoticeId};
 
 use super::{Answer, apart, body_of, id_of};
 use crate::api::caller::Caller;
 use crate::api::error::ApiError;
 use crate::api::types::{Direction, ErrorBody, NoticeFacts, OpenedFacts, OpenedNotice, ReadRequest};
-use crate::api::views;
+use crate::api::views::{self, Ends};
 use crate::compose::content;
 use crate::core::{Change, OfficerStep, Step};
 use crate::journal::{Deed, Entry};
@@ -23,6 +23,8 @@ use crate::node::Desk;
 use crate::node::office::{Office, Statement};
 use crate::node::showing::{self, NotShown};
 use crate::officers::Role;
+use crate::release::standing;
+use crate::store::StoreError;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -50,7 +52,17 @@ pub(in crate::api) fn facts_of(office: &Office, id: &NoticeId) -> Result<NoticeF
     let envelope = envelope.ok_or_else(|| ApiError::unknown_notice(id))?;
     let direction = if received.is_some() { Direction::Received } else { Direction::Sent };
     let read = received.and_then(|inbox| inbox.read);
-    Ok(views::notice_facts(&envelope, direction, &store.receipts(id)?, read.as_ref()))
+    let ends = ends_of(office, id, &envelope.header().originator)?;
+    Ok(views::notice_facts(&envelope, direction, &store.receipts(id)?, read.as_ref(), ends))
+}
+
+fn ends_of(office: &Office, id: &NoticeId, originator: &AgencyId) -> Result<Ends, StoreError> {
+    let out_of_force = standing::out_of_force(office, id, originator)?;
+    let purged = match originator == office.agency() {
+        true => standing::erased(office, id)?,
+        false => out_of_force.clone(),
+    };
+    Ok(Ends { out_of_force, purged })
 }
 
 /// Shows a received notice to an officer and tells its originator, the first time. Of a CORRECTION it shows what is other

@@ -23,6 +23,7 @@ use crate::node::office::Office;
 use crate::officers::Role;
 use crate::pending::Pending;
 use crate::release::orders;
+use crate::release::standing::out_of_force;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -52,7 +53,7 @@ pub(in crate::api) async fn notice_preview(
 fn table_of(office: &Office, caller: &Caller, id: &NoticeId) -> Result<Preview, ApiError> {
     let (store, now) = (office.store(), office.now());
     if let Some(table) = store.table(id)? {
-        return Ok(table);
+        return Ok(Preview { out_of_force: out_of_force(office, id, office.agency())?, ..table });
     }
     if store.sent_record(id)?.is_some() {
         let message =

@@ -15,6 +15,7 @@ use crate::api::types::{ErrorBody, NoticeStatus, Until};
 use crate::api::views;
 use crate::node::Desk;
 use crate::officers::Role;
+use crate::release::standing::out_of_force;
 use crate::store::Sent;
 
 /// The paths of this matter.
@@ -70,12 +71,15 @@ pub(in crate::api) async fn notice_status(
         })
         .await?;
     }
-    let sent = apart(&desk, move |office| match office.store().sent(&id)? {
-        Some(sent) => Ok(sent),
+    let status = apart(&desk, move |office| match office.store().sent(&id)? {
+        Some(sent) => {
+            let out_of_force = out_of_force(office, &id, office.agency())?;
+            Ok(NoticeStatus { out_of_force, ..views::notice_status(&sent) })
+        }
         None if office.store().received(&id)?.is_some() => Err(ApiError::was_received(&id)),
         None => Err(ApiError::unknown_notice(&id)),
     });
-    Ok(Json(views::notice_status(&sent.await?)))
+    Ok(Json(status.await?))
 }
 
 /// Whether what is waited for has come, or nothing more will.

@@ -19,6 +19,7 @@ use crate::api::views;
 use crate::node::office::Office;
 use crate::node::{Desk, alarms};
 use crate::officers::Role;
+use crate::release::standing::out_of_force;
 
 /// The paths of this matter.
 pub(in crate::api) fn routes() -> OpenApiRouter<Desk> {
@@ -67,7 +68,11 @@ fn way_of(office: &Office, id: &NoticeId) -> Result<TrackFacts, ApiError> {
     };
     let followed = outstanding::followed(store, id)?;
     let owing = alarms::late(&sent);
-    let mut track = way(views::notice_status(&sent), &owing, followed.as_ref(), office.now());
+    let status = NoticeStatus {
+        out_of_force: out_of_force(office, id, office.agency())?,
+        ..views::notice_status(&sent)
+    };
+    let mut track = way(status, &owing, followed.as_ref(), office.now());
     outstanding::add_untold(office, id, &mut track)?;
     track.rests_on = outstanding::rests_on(office, id)?;
     Ok(track)

@@ -33,10 +33,12 @@ pub struct InboxFilter {
     #[schema(value_type = Option<String>)]
     #[param(value_type = Option<String>)]
     pub classification: Option<Classification>,
-    /// That nobody was shown yet; false: that somebody was.
+    /// That nobody was shown yet and that still counts, without withdrawals of what nobody here was shown; false: that
+    /// somebody was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread: Option<bool>,
-    /// That was not answered from here; false: that was.
+    /// That asks for an answer, which was not given from here; not what is out of force, or was declined. False: that was
+    /// answered from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<bool>,
     /// Whose time for an answer is over without one; false: all others.

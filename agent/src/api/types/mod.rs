@@ -20,7 +20,7 @@ pub use self::node::{
     NodeStatus, SentFacts,
 };
 pub use self::notices::{
-    Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, Queued,
+    Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, PortionState, Queued,
     ReadFacts, ReadRequest, ReceiptFacts,
 };
 pub use self::sent::{NoticeStatus, RecipientStatus};
@@ -30,6 +30,7 @@ pub use super::standing::{
     RenewalFacts, RotateRequest, RunsOut,
 };
 use crate::compose::Mistake;
+pub use crate::release::standing::OutOfForce;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

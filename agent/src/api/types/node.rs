@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, NoticeId, Timestamp, TrustDomain};
 
-use super::{CertificateFacts, ClockFacts, ExclusionFacts, RefusedFacts, RenewalFacts, RunsOut};
+use super::{CertificateFacts, ClockFacts, ExclusionFacts, OutOfForce, RefusedFacts, RenewalFacts, RunsOut};
 
 /// How the node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -73,6 +73,9 @@ pub struct SentFacts {
     pub created_at: Timestamp,
     /// QUEUED, ACCEPTED, REFUSED or LAPSED.
     pub state: String,
+    /// That it counts no more, where it was corrected, withdrawn or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_force: Option<OutOfForce>,
 }
 
 /// A notice to which answers are owed.

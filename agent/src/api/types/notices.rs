@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
 
+use super::OutOfForce;
 use crate::compose::preview::PreviewNotTold;
 
 /// A notice was queued.
@@ -61,6 +62,9 @@ pub struct InboxEntry {
     pub respond_by: Option<Timestamp>,
     /// Who was shown it first.
     pub read: Option<ReadFacts>,
+    /// That it counts no more, where it was corrected, withdrawn or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_force: Option<OutOfForce>,
 }
 
 /// Who was shown a notice first.
@@ -132,6 +136,9 @@ pub struct NoticeFacts {
     pub receipts: Vec<ReceiptFacts>,
     /// Who was shown it first, of a received notice.
     pub read: Option<ReadFacts>,
+    /// That it counts no more, where it was corrected, withdrawn or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_force: Option<OutOfForce>,
 }
 
 /// What the header tells of a portion.
@@ -141,10 +148,31 @@ pub struct PortionFacts {
     pub index: usize,
     /// Its banner.
     pub label: String,
-    /// Whether it is held here; otherwise it was withheld.
+    /// Whether it is held here.
     pub held: bool,
+    /// Whether it is held, and why not where it is not.
+    pub state: PortionState,
+    /// PURGED: when it was deleted here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub purged_at: Option<Timestamp>,
+    /// PURGED: why, WITHDRAWN, CORRECTED, REVIEW or OFFICER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge_cause: Option<String>,
     /// Bytes of its ciphertext.
     pub bytes: u64,
+}
+
+/// What there is of a portion here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PortionState {
+    /// It is held.
+    Held,
+    /// It was held, and was deleted.
+    Purged,
+    /// It never came: this agency may not have it.
+    Withheld,
 }
 
 /// A receipt.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use valise_proto::id::{AgencyId, NoticeId, Timestamp};
 
-use super::ReceiptFacts;
+use super::{OutOfForce, ReceiptFacts};
 
 /// What became of a notice sent from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,6 +24,9 @@ pub struct NoticeStatus {
     pub respond_by: Option<Timestamp>,
     /// Whether that time is over.
     pub deadline_passed: bool,
+    /// That it counts no more, where it was corrected, withdrawn or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_force: Option<OutOfForce>,
     /// What became of it at each recipient.
     pub recipients: Vec<RecipientStatus>,
 }

@@ -1,6 +1,6 @@
 //! The table of who can read what, and why not.
 
-use super::{Facts, Table, mistakes, printable};
+use super::{Facts, Table, mistakes, out_of_force, printable};
 use crate::compose::preview::{Preview, PreviewNotTold};
 
 pub(in crate::cli) fn preview(preview: &Preview) -> String {
@@ -10,6 +10,7 @@ pub(in crate::cli) fn preview(preview: &Preview) -> String {
         |time| format!("{} ({})", time.at, time.because.as_str()),
     );
     facts
+        .text_of(out_of_force(preview.out_of_force.as_ref()))
         .line("Kind", &preview.kind)
         .line("Precedence", &preview.precedence)
         .line("Label", &preview.label)
