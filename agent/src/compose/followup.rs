@@ -31,7 +31,7 @@ pub enum NotFollowed {
     OfAnother(NoticeId),
     /// A follow-up that has no content to correct.
     #[error(
-        "notice {id} is a {kind}; only a notice about persons, or a correction of one, is corrected or withdrawn"
+        "notice {id} is a {kind}, which is neither corrected nor withdrawn: only a notice about persons is; {}", instead(*.kind)
     )]
     Kind {
         /// Which.
@@ -41,7 +41,7 @@ pub enum NotFollowed {
     },
     /// Not the newest.
     #[error(
-        "notice {id} is out of force already: {kind} {by} took its place; what is newest can be corrected or withdrawn"
+        "notice {id} is out of force already by the {kind} {by}: {}", left(*.kind)
     )]
     Superseded {
         /// Which.
@@ -57,6 +57,35 @@ pub enum NotFollowed {
     /// The store.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+/// What to do where a notice of this kind should not have been sent as it is.
+fn instead(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Withdrawal => {
+            "what it took back stays out of force: if that holds after all, send it anew with valise-agent send FILE"
+        }
+        NoticeKind::Response => "to say something else, answer again with valise-agent respond",
+        NoticeKind::ReleaseRequest => {
+            "what is not answered is not granted; ask anew with valise-agent release request"
+        }
+        NoticeKind::ReleaseDecision => {
+            "what was decided stands; leave that was given ends at its time, or when the notice it is about is corrected or withdrawn"
+        }
+        NoticeKind::Receipt => "what it states was done",
+        NoticeKind::Travel | NoticeKind::Arrival | NoticeKind::Deportation | NoticeKind::Correction => {
+            "send it anew with valise-agent send FILE"
+        }
+    }
+}
+
+/// What can still be done about a notice that one of this kind took out of force.
+fn left(kind: NoticeKind) -> &'static str {
+    if kind == NoticeKind::Withdrawal {
+        "nothing of it is left to correct or withdraw; if it holds after all, send it anew with valise-agent send FILE"
+    } else {
+        "that one took its place, and is the one to correct or withdraw"
+    }
 }
 
 /// A notice of ours and those that it took the place of.

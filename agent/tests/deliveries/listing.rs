@@ -28,7 +28,7 @@ fn search(text: &str) -> SearchRequest {
     SearchRequest { text: text.to_owned(), reason: None, officer: None, filter: InboxFilter::default() }
 }
 
-fn refused<T>(answer: Result<T, ClientError>) -> ErrorFacts {
+pub fn refused<T>(answer: Result<T, ClientError>) -> ErrorFacts {
     match answer {
         Err(ClientError::Refused(error)) => error,
         Err(other) => panic!("{other}"),

@@ -1,12 +1,13 @@
 //! How what was corrected or withdrawn is marked, wherever it is listed or shown, and where it is no longer listed.
 
 use serde_json::Value;
-use valise_agent::api::types::{CorrectRequest, InboxFilter, PortionState, WithdrawRequest};
+use valise_agent::api::types::{CorrectRequest, InboxFilter, PortionState, RespondRequest, WithdrawRequest};
 use valise_proto::id::NoticeId;
 
 use crate::case::Case;
 use crate::commands::says;
 use crate::fixture::notice_json;
+use crate::listing::refused;
 
 async fn json(case: &Case, arguments: &[&str]) -> Value {
     serde_json::from_str(&says(case, &[&["--json"], arguments].concat()).await).unwrap()
@@ -98,5 +99,35 @@ async fn what_no_longer_asks_for_a_reading_or_an_answer_is_not_listed_as_if_it_d
     assert_eq!(listed(InboxFilter { unread: Some(true), ..any() }).await, [correction, known], "{unknown}");
     assert_eq!(listed(InboxFilter { unanswered: Some(true), ..any() }).await, [correction]);
     assert_eq!(listed(InboxFilter { unread: Some(false), ..any() }).await, [read_id]);
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_follows_up_in_a_way_that_cannot_be_is_told_what_can() {
+    let case = Case::start().await;
+    let client = case.client();
+    let notice = case.notice();
+    let id = case.receive(&notice).await;
+    let answer = |label: Option<&str>| RespondRequest {
+        outcome: "WILL_ACT".to_owned(),
+        label: label.map(ToOwned::to_owned),
+        ..RespondRequest::default()
+    };
+    let said = refused(client.respond(&id, &answer(Some("UNCLASSIFIED//REL FRA"))).await);
+    let rule = &said.mistakes[0].rule;
+    assert!(said.code == "INVALID_NOTICE" && rule.contains("SECRET//REL TO FRA, KEN"), "{said:?}");
+    let by = case.receive(&case.withdrawal_of(&notice)).await;
+    for label in [None, Some("UNCLASSIFIED")] {
+        let said = refused(client.respond(&id, &answer(label)).await);
+        assert!(said.code == "WITHDRAWN" && said.message.contains(&by.to_string()), "{said:?}");
+    }
+    let sent = client.send(notice_json("ken/ncb").to_string().into()).await.unwrap().notice_id;
+    let why = WithdrawRequest { reason: "Another person.".to_owned(), label: None };
+    let withdrawal = client.withdraw(&sent, &why).await.unwrap().notice_id;
+    let said = refused(client.withdraw(&withdrawal, &why).await);
+    assert_eq!(said.code, "NOT_FOLLOWED");
+    assert!(said.message.contains("is a WITHDRAWAL") && said.message.contains("send it anew"), "{said:?}");
+    let said = refused(client.withdraw(&sent, &why).await);
+    assert!(said.code == "SUPERSEDED" && said.message.contains("nothing of it is left"), "{said:?}");
     case.node.stop().await;
 }

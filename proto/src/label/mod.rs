@@ -48,6 +48,11 @@ pub enum LabelError {
     /// Not a handling instruction.
     #[error("`{0}` is not a handling instruction: use ORCON, FOR OFFICIAL USE ONLY, H1, H2 or H3(text)")]
     Handling(String),
+    /// Releasability in another form than its own.
+    #[error(
+        "`{0}` is not how releasability is written: behind the classification, as in SECRET//REL TO FRA, KEN"
+    )]
+    Releasability(String),
     /// A banner segment that is out of place.
     #[error("`{0}` is out of place: write CLASSIFICATION//COMPARTMENT/…//REL TO A, B//HANDLING/…")]
     Banner(String),
@@ -320,7 +325,8 @@ impl Label {
     pub fn parse_banner(policy: PolicyId, banner: &str) -> Result<Self, LabelError> {
         check_len(banner.len())?;
         let mut segments = banner.split("//");
-        let classification = segments.next().unwrap_or_default().parse()?;
+        let first = segments.next().unwrap_or_default();
+        let classification = first.parse().map_err(|error| meant_release(first).unwrap_or(error))?;
         let mut label = Self::plain(policy, classification);
         for segment in segments {
             label.read_segment(segment)?;
@@ -379,7 +385,12 @@ impl Label {
                 return Err(misplaced());
             }
             for name in list.split(", ") {
-                self.releasable_to.insert(if name == NOBODY { nobody() } else { name.parse()? });
+                let other_form = |_| LabelError::Releasability(excerpt(segment));
+                self.releasable_to.insert(if name == NOBODY {
+                    nobody()
+                } else {
+                    name.parse().map_err(other_form)?
+                });
             }
             return Ok(());
         }
@@ -397,7 +408,8 @@ impl Label {
             return Err(misplaced());
         }
         for word in words {
-            self.compartments.insert(word.parse()?);
+            let compartment = word.parse().map_err(|error| meant_release(segment).unwrap_or(error))?;
+            self.compartments.insert(compartment);
         }
         Ok(())
     }
@@ -470,6 +482,13 @@ fn joined<T: fmt::Display>(set: &BTreeSet<T>, separator: &str) -> String {
 
 fn list<T: fmt::Display>(set: &BTreeSet<T>) -> String {
     if set.is_empty() { "none".to_owned() } else { joined(set, ", ") }
+}
+
+/// Where what cannot be read begins like releasability, it was meant so.
+fn meant_release(segment: &str) -> Option<LabelError> {
+    let first = segment.split([' ', ',', '_']).next().unwrap_or_default();
+    let meant = ["REL", "RELTO"].iter().any(|word| first.eq_ignore_ascii_case(word));
+    meant.then(|| LabelError::Releasability(excerpt(segment)))
 }
 
 fn excerpt(text: &str) -> String {

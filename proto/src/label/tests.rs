@@ -76,6 +76,23 @@ fn banners_that_could_be_misread_are_refused() {
 }
 
 #[test]
+fn releasability_in_another_form_is_refused_with_the_right_one() {
+    for text in [
+        "REL FRA",
+        "SECRET//REL FRA",
+        "SECRET//REL TO FRA,KEN",
+        "SECRET//REL TO FRA/KEN",
+        "SECRET//rel to FRA",
+    ] {
+        let said = Label::parse_banner(policy(), text).unwrap_err();
+        assert!(matches!(said, LabelError::Releasability(_)), "{text}: {said}");
+        assert!(said.to_string().ends_with("as in SECRET//REL TO FRA, KEN"), "{said}");
+    }
+    // What begins in the same way and is a compartment stays one.
+    assert_eq!(banner("SECRET//RELAY").compartments.len(), 1);
+}
+
+#[test]
 fn g03_a_class_list_is_a_set_not_a_rank() {
     let gap = cleared(&[Classification::Unclassified, Classification::Secret], &[], &[]);
     assert_eq!(may_access(&gap, &banner("SECRET")), Ok(()));

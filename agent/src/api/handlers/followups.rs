@@ -23,6 +23,7 @@ use crate::api::types::{CorrectRequest, ErrorBody, Queued, RespondRequest, Withd
 use crate::compose::followup::{Chain, FOLLOW_UP_LABEL, NotFollowed};
 use crate::node::Desk;
 use crate::node::office::Office;
+use crate::node::showing;
 use crate::officers::Role;
 
 /// The paths of this matter.
@@ -92,6 +93,8 @@ fn response(office: &Office, id: &NoticeId, request: RespondRequest) -> Result<Z
         let sent = store.sent_record(id)?.is_some();
         return Err(if sent { ApiError::was_sent(id) } else { ApiError::unknown_notice(id) });
     }
+    // First of all: of what counts no more nothing is held, of which a label could be derived.
+    showing::check_in_force(office, id)?;
     let envelope = store.envelope(id)?.ok_or_else(|| ApiError::unknown_notice(id))?;
     let header = envelope.header();
     let label = label.map_or_else(|| label_held(&envelope), Ok)?;
@@ -113,7 +116,7 @@ fn label_held(envelope: &Envelope) -> Result<String, ApiError> {
     let held = envelope.portions().iter().filter_map(|portion| portions.get(portion.index.get()));
     let label = Label::join(held.map(|portion| &portion.label));
     let label = label.map(|label| label.to_string());
-    label.ok_or_else(|| ApiError::bad_request("label: name the label of the answer; none can be derived"))
+    label.ok_or_else(|| ApiError::bad_request("label: name the label of the answer with --label BANNER, such as RESTRICTED//H2: no portion of the notice is held here of which it could be derived"))
 }
 
 fn correction(
