@@ -1,7 +1,7 @@
 //! What is entered into the access journal about deeds that several handlers share.
 
-use valise_proto::envelope::NoticeKind;
-use valise_proto::id::Timestamp;
+use valise_proto::envelope::{Header, NoticeKind};
+use valise_proto::id::{NoticeId, Timestamp};
 
 use super::caller::Caller;
 use crate::compose::Signed;
@@ -13,8 +13,10 @@ use crate::journal::{Deed, Entry};
 pub(in crate::api) fn of_sending(caller: &Caller, at: Timestamp, signed: &Signed) -> Vec<Change> {
     let (header, table) = (signed.envelope().header(), signed.table());
     let id = header.notice_id;
-    let sent = Entry::new(at, &caller.officer, deed(header.kind)).about(id).saying(format_args!(
-        "{} {}, {} recipients",
+    let (concerns, how) = concerned(header);
+    let sent = Entry::new(at, &caller.officer, deed(header.kind)).about(id).concerning(concerns);
+    let sent = sent.saying(format_args!(
+        "{how}{} {}, {} recipients",
         header.kind,
         header.label,
         header.recipients.len()
@@ -35,6 +37,15 @@ pub(in crate::api) fn of_sending(caller: &Caller, at: Timestamp, signed: &Signed
         .chain(table.omissions.iter().map(omitted))
         .chain(table.not_told.iter().map(not_told));
     entries.map(|entry| Change::Journal(Box::new(entry))).collect()
+}
+
+/// The notice that this one is about, and what it does to it, in words.
+fn concerned(header: &Header) -> (Option<NoticeId>, String) {
+    let one = |id: Option<NoticeId>, how: &str| id.map(|id| (Some(id), format!("{how} {id}: ")));
+    one(header.supersedes, "takes the place of")
+        .or_else(|| one(header.withdraws, "takes back"))
+        .or_else(|| one(header.in_reply_to, "answers"))
+        .unwrap_or_default()
 }
 
 fn deed(kind: NoticeKind) -> Deed {

@@ -31,6 +31,7 @@ pub(in crate::api) struct JournalQuery {
     since: Option<Timestamp>,
     officer: Option<String>,
     deed: Option<String>,
+    /// About this notice, or about one that corrects, withdraws or answers it.
     #[param(value_type = Option<String>)]
     notice: Option<NoticeId>,
     limit: Option<usize>,

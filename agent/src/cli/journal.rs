@@ -26,7 +26,7 @@ pub(super) struct JournalArgs {
     /// Of this deed, such as OPEN or SEND
     #[arg(long, value_name = "DEED")]
     deed: Option<Deed>,
-    /// About this notice
+    /// About this notice, or about one from here that corrects, withdraws or answers it
     #[arg(long, value_name = "ID")]
     notice: Option<NoticeId>,
     /// At most so many

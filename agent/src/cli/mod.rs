@@ -176,6 +176,9 @@ enum Command {
     Status {
         /// The notice
         id: Option<NoticeId>,
+        /// At most so many of each list
+        #[arg(long, value_name = "COUNT", conflicts_with = "id", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: Option<u16>,
     },
     /// Show who takes part in the exchange
     Directory,
@@ -406,8 +409,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Downgrade(args) => release::downgrade(&common, *args),
         Command::Forward(args) => release::forward(&common, *args),
         Command::Release { command } => release::release(&common, command),
-        Command::Status { id: None } => remote::status(&common),
-        Command::Status { id: Some(id) } => remote::notice_status(&common, &id),
+        Command::Status { id: None, limit } => remote::status(&common, limit),
+        Command::Status { id: Some(id), .. } => remote::notice_status(&common, &id),
         Command::Directory => remote::directory(&common),
         Command::FollowUp(command) => followups::run(&common, command),
         Command::Events(args) => events::follow(&common, &args),

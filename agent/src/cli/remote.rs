@@ -111,8 +111,8 @@ pub(super) fn read(
     Ok(())
 }
 
-pub(super) fn status(common: &Common) -> Outcome {
-    let status = ask(common, |node| async move { node.status().await })?;
+pub(super) fn status(common: &Common, limit: Option<u16>) -> Outcome {
+    let status = ask(common, |node| async move { node.status_listing(limit).await })?;
     if common.json {
         render::json(&status)?;
     } else {

@@ -22,7 +22,10 @@ use crate::compose::Mistake;
 pub(super) fn event(event: &EventFacts) -> String {
     let EventFacts { id, at, event, notice_id, detail } = event;
     let about = notice_id.map(|id| id.to_string()).unwrap_or_default();
-    let line = format!("{at}  {event:<16}{about:<36}  {}", detail.as_deref().unwrap_or_default());
+    let line = format!(
+        "{at}  {event:<16}{about:<36}  {}",
+        detail.as_deref().unwrap_or_default()
+    );
     format!("{}  [{id}]\n", printable(line.trim_end()))
 }
 
@@ -312,7 +315,33 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
             ]);
         }
         facts.text("").text(table);
+        facts.text_of(rest(status.sent.len(), status.totals.sent, "notices sent from here", STATUS_LIMIT));
     }
+    late(&mut facts, status);
+    for aside in &status.set_aside {
+        facts.text(format!("Set aside at {}: {}", aside.at, aside.reason));
+    }
+    facts.text_of(rest(status.set_aside.len(), status.totals.set_aside, "things set aside", STATUS_LIMIT));
+    facts.0
+}
+
+/// Most entries that a list in the status may have.
+const LISTED_MAX: usize = 1000;
+/// How all of a list in the status are listed.
+const STATUS_LIMIT: &str = "valise-agent status --limit ";
+
+/// That a list is not all there is, and how to see the rest. A command that ends in a space takes the number.
+fn rest(shown: usize, total: usize, what: &str, command: &str) -> Facts {
+    let mut facts = Facts::new();
+    if total > shown {
+        let count = if command.ends_with(' ') { total.min(LISTED_MAX).to_string() } else { String::new() };
+        facts.text(format!("{shown} of {total} {what}; all: {command}{count}"));
+    }
+    facts
+}
+
+/// Who is late, either way.
+fn late(facts: &mut Facts, status: &NodeStatus) {
     for late in &status.late {
         let by = or_dash(late.respond_by.as_ref());
         facts.text(match late.direction {
@@ -328,10 +357,17 @@ pub(super) fn node_status(status: &NodeStatus) -> String {
             }
         });
     }
-    for aside in &status.set_aside {
-        facts.text(format!("Set aside at {}: {}", aside.at, aside.reason));
-    }
-    facts.0
+    let listed = |direction| status.late.iter().filter(|late| late.direction == direction).count();
+    let (sent, received) = (listed(Direction::Sent), listed(Direction::Received));
+    let totals = status.totals;
+    facts
+        .text_of(rest(sent, totals.late_sent, "late with answers to notices sent from here", STATUS_LIMIT))
+        .text_of(rest(
+            received,
+            totals.late_received,
+            "received notices whose answer is late",
+            "valise-agent inbox --late",
+        ));
 }
 
 pub(super) fn notice_status(status: &NoticeStatus) -> String {

@@ -63,11 +63,11 @@ deeds! {
     Act = "ACT",
     /// An officer found that the notice cannot be used here.
     Decline = "DECLINE",
-    /// A notice was answered.
+    /// An answer to a notice was sealed and queued.
     Respond = "RESPOND",
-    /// A notice was corrected.
+    /// A correction, which takes the place of a notice, was sealed and queued.
     Correct = "CORRECT",
-    /// A notice was withdrawn.
+    /// A withdrawal, which takes a notice back, was sealed and queued.
     Withdraw = "WITHDRAW",
     /// A notice was derived at a lower label.
     Downgrade = "DOWNGRADE",
@@ -119,6 +119,10 @@ pub struct Entry {
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<NoticeId>,
+    /// The other notice that it concerns: the one that was corrected, withdrawn or answered.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concerns: Option<NoticeId>,
     /// The reason that the officer stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -132,13 +136,19 @@ impl Entry {
     #[must_use]
     pub fn new(at: Timestamp, officer: &str, deed: Deed) -> Self {
         let officer = bounded(officer, OFFICER_BYTES_MAX);
-        Self { at, officer, deed, about: None, reason: None, detail: String::new() }
+        Self { at, officer, deed, about: None, concerns: None, reason: None, detail: String::new() }
     }
 
     /// About this notice.
     #[must_use]
     pub fn about(self, notice_id: NoticeId) -> Self {
         Self { about: Some(notice_id), ..self }
+    }
+
+    /// Which concerns this notice too, where there is one.
+    #[must_use]
+    pub fn concerning(self, notice_id: Option<NoticeId>) -> Self {
+        Self { concerns: notice_id, ..self }
     }
 
     /// For this reason, cut to [`REASON_BYTES_MAX`].
@@ -187,7 +197,7 @@ pub struct Query {
     pub officer: Option<String>,
     /// Of this deed.
     pub deed: Option<Deed>,
-    /// About this notice.
+    /// About this notice, or concerning it too.
     pub about: Option<NoticeId>,
 }
 
@@ -198,6 +208,6 @@ impl Query {
         self.since.is_none_or(|since| entry.at >= since)
             && self.officer.as_ref().is_none_or(|officer| *officer == entry.officer)
             && self.deed.is_none_or(|deed| deed == entry.deed)
-            && self.about.is_none_or(|about| entry.about == Some(about))
+            && self.about.is_none_or(|about| entry.about == Some(about) || entry.concerns == Some(about))
     }
 }

@@ -41,6 +41,24 @@ impl Store {
         Ok((count(keys::RECEIVED)?, count(keys::READ)?))
     }
 
+    /// How many notices of ours there are, and how many things that were set aside; of each at most `count_max` are counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sent_and_aside_len(&self, count_max: usize) -> Result<(usize, usize), StoreError> {
+        let count = |kind: u8, key_len: usize| -> Result<usize, StoreError> {
+            let mut found = 0;
+            for key in self.db.scan_prefix([kind]).keys() {
+                found += usize::from(key?.len() == key_len);
+                if found >= count_max {
+                    break;
+                }
+            }
+            Ok(found)
+        };
+        Ok((count(keys::SENT, keys::OF_NOTICE_BYTES)?, count(keys::ASIDE, keys::OF_ASIDE_BYTES)?))
+    }
+
     /// How many bytes the store takes on disk. Asks the file system about each of its files.
     ///
     /// # Errors

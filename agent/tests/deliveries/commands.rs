@@ -57,3 +57,40 @@ async fn who_waits_in_vain_is_told_what_is_still_to_come_and_by_the_exit_code() 
     assert!(help.contains("4  what --wait waits for has not come"), "{help}");
     case.node.stop().await;
 }
+
+#[tokio::test]
+async fn the_journal_tells_of_a_correction_under_both_notices_it_concerns() {
+    let case = Case::start().await;
+    let file = notice_file(&case);
+    let id = |told: String| {
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["notice_id"].as_str().unwrap().to_owned()
+    };
+    let first = id(says(&case, &["--json", "send", &file]).await);
+    let second =
+        id(says(&case, &["--json", "correct", &first, &file, "--reason", "The date of birth."]).await);
+    for notice in [&first, &second] {
+        let told = says(&case, &["journal", "--deed", "CORRECT", "--notice", notice]).await;
+        let words = format!("{second}  takes the place of {first}: CORRECTION ");
+        assert!(told.lines().count() == 1 && told.contains(&words), "{notice}: {told}");
+    }
+    let told = says(&case, &["--json", "journal", "--notice", &first, "--deed", "CORRECT"]).await;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((told[0]["about"].as_str(), told[0]["concerns"].as_str()), (Some(&*second), Some(&*first)));
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_says_of_how_many_it_lists_the_newest_and_how_to_list_all() {
+    let case = Case::start().await;
+    for _ in 0..11 {
+        case.client().send(notice_json("ken/ncb").to_string().into()).await.unwrap();
+    }
+    let told = says(&case, &["status"]).await;
+    assert!(told.contains("10 of 11 notices sent from here; all: valise-agent status --limit 11"), "{told}");
+    let all = says(&case, &["status", "--limit", "11"]).await;
+    assert!(!all.contains("; all:") && all.matches("  DEPORTATION  ").count() == 11, "{all}");
+    let few = case.client().status_listing(Some(2)).await.unwrap();
+    assert_eq!((few.sent.len(), few.totals.sent), (2, 11));
+    case.node.stop().await;
+}

@@ -1,12 +1,15 @@
 //! The list of what was received: filters, pages and searches; and what is said to questions that are wrong.
 
+use std::time::Duration;
+
 use valise_agent::api::client::ClientError;
 use valise_agent::api::types::{ErrorFacts, InboxFilter, InboxPage, SearchRequest};
 use valise_proto::envelope::{NoticeKind, Precedence};
 use valise_proto::id::{NoticeId, Timestamp};
 use valise_proto::label::Classification;
 
-use crate::case::{Case, LONG};
+use crate::case::{Case, LONG, or, until};
+use crate::commands::says;
 
 fn ids(page: &InboxPage) -> Vec<NoticeId> {
     page.notices.iter().map(|entry| entry.notice_id).collect()
@@ -112,5 +115,25 @@ async fn questions_that_are_wrong_are_answered_by_place_value_and_rule() {
     let huge = refused(client.send(vec![b' '; 10 * 1024 * 1024].into()).await);
     assert_eq!(huge.code, "TOO_LARGE");
     assert!(huge.message.contains("1048576"), "{}", huge.message);
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_counts_everything_that_is_late_and_says_how_to_list_it() {
+    let case = Case::start().await;
+    let at_once = Some(case.office.exchange.start.plus(Duration::from_millis(1)));
+    for _ in 0..11 {
+        case.receive(&case.notice_shaped(|draft| draft.respond_by = at_once)).await;
+    }
+    let late = async || {
+        let status = case.status().await;
+        or(status.totals.late_received == 11, status.late.len(), status.late.len())
+    };
+    assert_eq!(until("eleven late answers", late).await, 10);
+    let told = says(&case, &["status"]).await;
+    let all = "10 of 11 received notices whose answer is late; all: valise-agent inbox --late";
+    assert!(told.contains(all), "{told}");
+    let late = InboxFilter { late: Some(true), ..InboxFilter::default() };
+    assert_eq!(case.client().inbox_page(&late).await.unwrap().notices.len(), 11);
     case.node.stop().await;
 }

@@ -14,6 +14,17 @@ impl LocalClient {
         self.get("/v1/status").await
     }
 
+    /// The same with at most so many entries in each of its lists.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status_listing(&self, limit: Option<u16>) -> Result<NodeStatus, ClientError> {
+        match limit {
+            Some(limit) => self.get(&format!("/v1/status?limit={limit}")).await,
+            None => self.status().await,
+        }
+    }
+
     /// Who takes part in the exchange.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ pub use self::followups::{
 pub use self::inbox::{InboxFilter, InboxPage, SearchRequest};
 pub use self::node::{
     AgencyFacts, AsideFacts, BrokerFacts, ConnectionFacts, DirectoryFacts, DirectoryView, LateFacts,
-    NodeStatus, SentFacts,
+    NodeStatus, SentFacts, StatusTotals,
 };
 pub use self::notices::{
     Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, PortionState, Queued,

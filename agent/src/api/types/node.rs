@@ -44,7 +44,7 @@ pub struct NodeStatus {
     pub outbox: usize,
     /// Whether officers have accounts; otherwise whoever can open the socket may do everything.
     pub accounts: bool,
-    /// The newest notices sent from here.
+    /// The newest notices sent from here: as many as were asked for, ten unless said otherwise.
     pub sent: Vec<SentFacts>,
     /// Notices to which answers are owed since a time that is over: of ours, and received ones that this agency has not
     /// answered.
@@ -52,6 +52,22 @@ pub struct NodeStatus {
     pub late: Vec<LateFacts>,
     /// What was set aside lately: deliveries that were not shown, and why.
     pub set_aside: Vec<AsideFacts>,
+    /// How many there are of what the short lists begin to tell.
+    #[serde(default)]
+    pub totals: StatusTotals,
+}
+
+/// How many there are in all of what a status lists the newest of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusTotals {
+    /// Notices sent from here, up to 10000.
+    pub sent: usize,
+    /// Notices of ours to which answers are owed, among the 2000 whose time was over last.
+    pub late_sent: usize,
+    /// Received notices that this agency owes an answer to, among the same.
+    pub late_received: usize,
+    /// Deliveries that were set aside, up to 10000.
+    pub set_aside: usize,
 }
 
 /// A notice sent from here, in the list.
