@@ -62,6 +62,9 @@ pub struct EventFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub notice_id: Option<NoticeId>,
+    /// Of `receipt`: what it states, such as DELIVERED, READ, ACTIONED, PURGED, REJECTED or EXPIRED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt_kind: Option<String>,
     /// Why, or what it is about, in words without content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -178,6 +181,7 @@ fn missed(events: &Events, oldest: u64) -> String {
         at: Timestamp::from_millis(events.run()),
         event: "missed".to_owned(),
         notice_id: None,
+        receipt_kind: None,
         detail: Some(
             "some events before this are no longer kept: look at the inbox and at what was sent".to_owned(),
         ),
@@ -208,7 +212,20 @@ fn facts(run: u64, happened: &Happened) -> EventFacts {
         at: happened.at,
         event: event.to_owned(),
         notice_id,
+        receipt_kind: receipt_kind(&happened.what),
         detail,
+    }
+}
+
+/// What a receipt that came states.
+fn receipt_kind(what: &Happening) -> Option<String> {
+    match what {
+        Happening::Core(Event::Receipt(_, kind)) => Some(kind.to_string()),
+        Happening::Core(_)
+        | Happening::RestsOnEnded { .. }
+        | Happening::Alarm { .. }
+        | Happening::Connected { .. }
+        | Happening::Disconnected { .. } => None,
     }
 }
 
@@ -233,7 +250,7 @@ fn of_core(event: &Event) -> (&'static str, Option<NoticeId>, Option<String>) {
         }
         Event::Lapsed(id) => ("lapsed", Some(*id), None),
         Event::Received(id) => ("received", Some(*id), None),
-        Event::Receipt(id) => ("receipt", Some(*id), None),
+        Event::Receipt(id, _) => ("receipt", Some(*id), None),
         Event::SetAside(reason) => ("set_aside", None, Some(reason.to_string())),
         Event::Purged { notice_id, by } => {
             let why = by.as_ref().map(|by| format!("notice {by} took it out of force"));

@@ -20,11 +20,11 @@ use crate::compose::Mistake;
 
 /// One line of an event.
 pub(super) fn event(event: &EventFacts) -> String {
-    let EventFacts { id, at, event, notice_id, detail } = event;
+    let EventFacts { id, at, event, notice_id, receipt_kind, detail } = event;
     let about = notice_id.map(|id| id.to_string()).unwrap_or_default();
     let line = format!(
         "{at}  {event:<16}{about:<36}  {}",
-        detail.as_deref().unwrap_or_default()
+        detail.as_deref().or(receipt_kind.as_deref()).unwrap_or_default()
     );
     format!("{}  [{id}]\n", printable(line.trim_end()))
 }

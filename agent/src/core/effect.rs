@@ -4,7 +4,7 @@ use bytes::Bytes;
 use valise_proto::directory::Directory;
 use valise_proto::envelope::{NoticeKind, Precedence, VerifiedEnvelope};
 use valise_proto::id::{AgencyId, Digest, NoticeId, Timestamp};
-use valise_proto::receipt::{PurgeCause, SignedReceipt};
+use valise_proto::receipt::{PurgeCause, ReceiptKind, SignedReceipt};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::session::Cursor;
 use zeroize::Zeroizing;
@@ -367,8 +367,8 @@ pub enum Event {
     Lapsed(NoticeId),
     /// A notice arrived.
     Received(NoticeId),
-    /// A receipt about a notice of ours arrived.
-    Receipt(NoticeId),
+    /// A receipt of this kind about a notice of ours arrived.
+    Receipt(NoticeId, ReceiptKind),
     /// Something was set aside.
     SetAside(Reason),
     /// What was held of a notice is deleted.

@@ -272,7 +272,7 @@ impl Core {
     fn receipt_event(&self, receipt: &CountedReceipt) -> Event {
         // A counted receipt always names its notice; the other arm keeps this total.
         match receipt.signed().receipt().notice_id {
-            Some(notice_id) => Event::Receipt(notice_id),
+            Some(notice_id) => Event::Receipt(notice_id, receipt.signed().receipt().kind),
             None => Event::SetAside(Reason::new("a receipt without a notice")),
         }
     }

@@ -409,7 +409,7 @@ impl Engine {
                 tracing::info!(%notice, "a notice arrived");
                 self.tell_what_rests_on(&notice);
             }
-            Event::Receipt(notice) => tracing::debug!(%notice, "a receipt arrived"),
+            Event::Receipt(notice, kind) => tracing::debug!(%notice, %kind, "a receipt arrived"),
             Event::Purged { notice_id, by } => {
                 self.watch.counts.note_purged();
                 let by = by.map(tracing::field::display);

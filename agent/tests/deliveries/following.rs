@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use valise_agent::api::client::{ClientError, Following};
 use valise_agent::api::events::EventFacts;
+use valise_agent::compose::content::receipt_part;
+use valise_proto::envelope::{HeaderDraft, NoticeKind};
+use valise_proto::receipt::ReceiptKind;
 
 use crate::case::{Case, LONG};
+use crate::commands::says;
+use crate::fixture::{agency, notice_json};
 
 /// The next event with this name; those before it are passed over.
 async fn next_named(following: &mut Following, name: &str) -> EventFacts {
@@ -82,5 +87,26 @@ async fn an_id_that_is_none_is_a_mistake_that_is_named() {
     };
     assert_eq!(error.code, "BAD_REQUEST");
     assert!(error.message.contains("after: `yesterday & before`"), "{}", error.message);
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_follows_is_told_what_a_receipt_states() {
+    let case = Case::start().await;
+    let sent = case.client().send(notice_json("ken/ncb").to_string().into()).await.unwrap().notice_id;
+    let digest = case.client().notice(&sent).await.unwrap().header_digest;
+    let mut following = case.client().events(None).await.unwrap();
+    let mut receipt =
+        case.office.exchange.receipt(ReceiptKind::Read, "ken/ncb", &case.notice()).receipt().clone();
+    (receipt.notice_id, receipt.header_digest) = (Some(sent), digest);
+    let part = receipt_part(&receipt.sign(&case.office.exchange.members[&agency("ken/ncb")].signing));
+    let as_receipt = |draft: &mut HeaderDraft| draft.kind = NoticeKind::Receipt;
+    case.deliver(case.office.exchange.envelope("ken/ncb", &["fra/ncb"], &part, as_receipt).encode());
+    let event = next_named(&mut following, "receipt").await;
+    assert_eq!((event.notice_id, event.receipt_kind.as_deref()), (Some(sent), Some("READ")));
+    let (run, number) = event.id.split_once('-').unwrap();
+    let before = format!("{run}-{}", number.parse::<u64>().unwrap() - 1);
+    let told = says(&case, &["events", "--after", &before, "--count", "1"]).await;
+    assert!(told.contains("receipt") && told.contains(&format!("{sent}  READ")), "{told}");
     case.node.stop().await;
 }
