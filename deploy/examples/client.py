@@ -10,7 +10,8 @@ it, opens it and answers; the first sees the answer. For each step it prints one
     client.py --sender /var/lib/valise-agent/agent.sock --recipient http://127.0.0.1:8470 --recipient-token token.txt \\
         --officer "A. Example" --text "Officers will meet the flight." deportation.json
 
-A node is named by its Unix socket, or by the address of its loopback listener, which asks for an officer's token.
+A node is named by its Unix socket, or by the address of its loopback listener, which asks for an officer's token. What
+can be checked is checked before anything is sent: the arguments, both nodes, who acts at each and whether that is allowed.
 """
 
 import argparse
@@ -21,10 +22,14 @@ import sys
 import time
 import urllib.parse
 
+OUTCOMES = ["MATCH", "NO_MATCH", "NEED_MORE", "WILL_ACT"]
+
 DOCUMENT = "/v1/openapi.json"
 """The one path that is not read from the document."""
 
 DEADLINE_SECONDS = 60
+
+NO_NOTICE = "00000000-0000-7000-8000-000000000000"
 
 
 class Refused(Exception):
@@ -37,6 +42,10 @@ class Refused(Exception):
         super().__init__("{} {}: {}".format(status, error.get("code", ""), "\n".join(lines)))
         self.status = status
         self.code = error.get("code")
+
+
+class Unusable(Exception):
+    """Something that was given cannot be used. Nothing was sent."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -55,12 +64,15 @@ class UnixConnection(http.client.HTTPConnection):
 class Node:
     """One node, as its OpenAPI document describes it."""
 
-    def __init__(self, place, token=None, officer=None):
+    def __init__(self, role, place, token=None, officer=None):
+        self.role = role
+        # A token says who acts; a name is for nodes where nobody has an account.
+        self.token, self.officer = token, None if token else officer
         self._place = place
         self._headers = {"Accept": "application/json"}
         if token:
             self._headers["Authorization"] = "Bearer " + token
-        if officer:
+        elif officer:
             self._headers["X-Valise-Officer"] = officer
         self._document = self._ask("GET", DOCUMENT)
         self._operations = {}
@@ -93,6 +105,16 @@ class Node:
         if body is not None:
             self._check(name, operation, body)
         return self._ask(method, path, body)
+
+    def must_allow(self, name):
+        """Whether whoever acts may do an operation. A node looks at that before it looks at what is asked for, which here is
+        nothing that there is."""
+        method, path, _ = self._operations[name]
+        try:
+            self._ask(method, path.replace("{id}", NO_NOTICE), {})
+        except Refused as error:
+            if error.status in (401, 403):
+                raise
 
     def takes(self, name, field):
         """Whether the body of an operation has this field."""
@@ -127,14 +149,37 @@ class Node:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode("utf-8")
         try:
-            connection.request(method, path, data, headers)
+            try:
+                connection.request(method, path, data, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # The node has answered before it took everything, to say why.
+                pass
             answer = connection.getresponse()
             told = json.loads(answer.read().decode("utf-8"))
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise Unusable("no answer from {}: {}; is the node running, and is this its place?".format(self._place, reason))
         finally:
             connection.close()
         if answer.status >= 400:
             raise Refused(answer.status, told.get("error", {}))
         return told
+
+
+DONE = {"sender": ["preview"], "recipient": ["read", "respond"]}
+"""What is done at each node that takes a role."""
+
+
+def check(node):
+    """Finds out before anything is sent who acts at a node, and whether it takes that."""
+    option = "--{}-token FILE (valise-agent token issue NAME makes a token)".format(node.role)
+    accounts = node.call("status")["accounts"]
+    if accounts and not node.token:
+        raise Unusable("its officers have accounts, and it asks who acts: give {}".format(option))
+    if not accounts and not node.token and not node.officer:
+        raise Unusable("nobody has an account there: say who acts with --officer NAME")
+    for name in DONE[node.role]:
+        node.must_allow(name)
 
 
 def until(what, look):
@@ -152,16 +197,15 @@ def tell(step, **facts):
     print(json.dumps({"step": step, **facts}), flush=True)
 
 
-def acting(node, name, body, officer, reason):
+def acting(node, name, body, reason):
     """Names the officer, and why, where the operation takes that."""
-    for field, value in (("officer", officer), ("reason", reason)):
+    for field, value in (("officer", node.officer), ("reason", reason)):
         if value and node.takes(name, field):
             body[field] = value
     return body
 
 
 def play(sender, recipient, notice, arguments):
-    officer, reason = arguments.officer, arguments.reason
     preview = sender.call("preview", body=notice)
     if preview["mistakes"]:
         raise SystemExit("the notice cannot be sent: {}".format(json.dumps(preview["mistakes"], indent=2)))
@@ -178,12 +222,12 @@ def play(sender, recipient, notice, arguments):
     entry = until("the arrival of the notice", arrived)[0]
     tell("arrived", kind=entry["kind"], originator=entry["originator"])
 
-    opened = recipient.call("read", id=notice_id, body=acting(recipient, "read", {}, officer, reason))
+    opened = recipient.call("read", id=notice_id, body=acting(recipient, "read", {}, arguments.reason))
     parts = [part["type"] for portion in opened["opened"] for part in portion["content"]["parts"]]
     tell("read", portions=len(opened["opened"]), parts=parts)
 
     answer = {"outcome": arguments.outcome, "text": arguments.text}
-    answer = recipient.call("respond", id=notice_id, body=acting(recipient, "respond", answer, officer, None))
+    answer = recipient.call("respond", id=notice_id, body=acting(recipient, "respond", answer, None))
     tell("answered", notice_id=answer["notice_id"])
 
     me = opened["notice"]["recipients"]
@@ -206,25 +250,61 @@ def main():
     parser.add_argument("--recipient-token", help="a file that holds an officer's token")
     parser.add_argument("--officer", help="who acts, while a node has no officers' accounts")
     parser.add_argument("--reason", default="example client", help="why the notice is opened, for the access journal")
-    parser.add_argument("--outcome", default="WILL_ACT", help="MATCH, NO_MATCH, NEED_MORE or WILL_ACT")
-    parser.add_argument("--text", default="Officers will meet the flight.", help="what is answered")
+    parser.add_argument("--outcome", default="WILL_ACT", choices=OUTCOMES, help="what is answered")
+    parser.add_argument("--text", default="Officers will meet the flight.", help="what is answered in words")
     parser.add_argument("notice", help="the notice, JSON")
     arguments = parser.parse_args()
 
-    def token(path):
-        if not path:
-            return None
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
+    def node(role, place, token_file):
+        try:
+            node = Node(role, place, token_of(token_file), arguments.officer)
+            check(node)
+            return node
+        except Refused as error:
+            raise Unusable("the {}: {}{}".format(role, error, advice(role, error, token_file)))
+        except Unusable as error:
+            raise Unusable("the {}: {}".format(role, error))
 
-    with open(arguments.notice, encoding="utf-8") as file:
-        notice = json.load(file)
     try:
-        sender = Node(arguments.sender, token(arguments.sender_token), arguments.officer)
-        recipient = Node(arguments.recipient, token(arguments.recipient_token), arguments.officer)
+        notice = notice_of(arguments.notice)
+        sender = node("sender", arguments.sender, arguments.sender_token)
+        recipient = node("recipient", arguments.recipient, arguments.recipient_token)
+    except Unusable as error:
+        sys.exit("client.py: nothing was sent. {}".format(error))
+    try:
         play(sender, recipient, notice, arguments)
-    except (Refused, TimeoutError, OSError) as error:
+    except (Refused, Unusable, TimeoutError) as error:
         sys.exit("client.py: {}".format(error))
+
+
+def advice(role, error, token_file):
+    """What to look at where a node does not know who asks."""
+    if error.status != 401:
+        return ""
+    if token_file:
+        return "\nThe token was taken from {}: see that it is this node's, and neither ended nor revoked".format(token_file)
+    return "\nGive an officer's token with --{}-token FILE".format(role)
+
+
+def token_of(path):
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii") as file:
+            token = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable("the token cannot be read from {}: {}".format(path, error))
+    if not token or len(token.split()) > 1:
+        raise Unusable("{} must hold one token and nothing else".format(path))
+    return token
+
+
+def notice_of(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise Unusable("the notice cannot be read from {}: {}".format(path, error))
 
 
 if __name__ == "__main__":

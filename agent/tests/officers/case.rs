@@ -65,11 +65,17 @@ impl Case {
 
     /// An officer with a new account, and a token.
     pub async fn officer(&self, name: &str, roles: &[Role]) -> LocalClient {
+        let token = self.token(name, roles).await;
+        self.socket().with_token(&token)
+    }
+
+    /// The token of an officer with a new account.
+    pub async fn token(&self, name: &str, roles: &[Role]) -> String {
         let officer =
             NewOfficer { name: name.to_owned(), roles: roles.to_vec(), password: PASSWORD.to_owned() };
         self.socket().add_officer(&officer).await.unwrap();
         let token = NewToken { name: name.to_owned(), label: "desk".to_owned(), days: 1 };
-        self.socket().with_token(&self.socket().issue_token(&token).await.unwrap().token)
+        self.socket().issue_token(&token).await.unwrap().token
     }
 
     pub fn draft(&self) -> Bytes {

@@ -16,5 +16,6 @@ mod fixture;
 
 mod accounts;
 mod case;
+mod example;
 mod four_eyes;
 mod tcp;
