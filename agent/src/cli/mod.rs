@@ -122,12 +122,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Show who would be able to read what, without sending; or who can, of what was sent or waits for a second officer
+    /// Show who would be able to read what of a notice, and why not; nothing is sent. With --notice: who can of one that was
+    /// sent from here, or could of one that waits for a second officer
+    #[command(
+        override_usage = "valise-agent preview [OPTIONS] <FILE.json>\n       valise-agent preview [OPTIONS] --notice <ID>"
+    )]
     Preview {
         /// The notice, JSON; `-` reads standard input
         #[arg(value_name = "FILE.json", required_unless_present = "notice", conflicts_with = "notice")]
         file: Option<PathBuf>,
-        /// A notice that was sent from here, or a draft or release that waits
+        /// Instead of a file: a notice that was sent from here, or a draft or release that waits
         #[arg(long, value_name = "ID")]
         notice: Option<NoticeId>,
     },

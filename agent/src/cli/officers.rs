@@ -44,11 +44,11 @@ pub(super) enum OfficerCommand {
         #[arg(long = "role", value_name = "ROLE", required = true)]
         roles: Vec<Role>,
     },
-    /// Take nothing from an officer for the time being
+    /// Shut an officer out for the time being: password and tokens are refused until it is undone
     Disable {
         /// The officer's name
         name: String,
-        /// Take it again
+        /// Let the officer in again, with the same password and tokens
         #[arg(long)]
         undo: bool,
     },
@@ -157,7 +157,14 @@ pub(super) fn officer(common: &Common, command: OfficerCommand) -> Outcome {
         OfficerCommand::Disable { name, undo } => {
             let disabled = SetDisabled { name, disabled: !undo };
             ask(common, |node| async move { node.set_disabled(&disabled).await })?;
-            done(common, if undo { "The account is enabled." } else { "The account is disabled." })
+            done(
+                common,
+                if undo {
+                    "The officer is let in again."
+                } else {
+                    "The officer is shut out: password and tokens are refused until `officer disable NAME --undo`."
+                },
+            )
         }
         OfficerCommand::Remove { name } => {
             ask(common, |node| async move { node.remove_officer(&name).await })?;

@@ -1,5 +1,6 @@
 //! What officers are told by the commands they give, on standard output, standard error and by the exit code.
 
+use std::path::Path;
 use std::process::Output;
 
 use crate::case::Case;
@@ -93,4 +94,43 @@ async fn the_status_says_of_how_many_it_lists_the_newest_and_how_to_list_all() {
     let few = case.client().status_listing(Some(2)).await.unwrap();
     assert_eq!((few.sent.len(), few.totals.sent), (2, 11));
     case.node.stop().await;
+}
+
+/// Runs the example of two agencies with a function of the shell in the place of `valise-agent`.
+fn two_agencies(body: &str) -> Output {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/two-agencies");
+    let mut command = std::process::Command::new(example);
+    command.args(["a", "b"]).env("BASH_FUNC_valise-agent%%", format!("() {{ {body}\n}}"));
+    command.output().unwrap()
+}
+
+#[test]
+fn the_example_of_two_agencies_ends_with_what_a_failing_step_said_and_its_code() {
+    // The first step succeeds, the second does not, and says why on standard output, as `--json` does.
+    let second = r#"case " $* " in *" send "*) echo '  "notice_id": "n1",' ;; *) echo 'no reading today'; exit 7 ;; esac"#;
+    let ended = two_agencies(second);
+    let (told, said) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert_eq!((ended.status.code(), &*told), (Some(7), "sent n1\n"), "{said}");
+    assert!(said.contains("the step \"read\" failed (7)") && said.contains("no reading today"), "{said}");
+    // A step that succeeds and gives no id has failed too.
+    let ended = two_agencies("echo '{ \"state\": \"odd\" }'");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && said.contains("the step \"sent\" failed"), "{said}");
+    assert!(said.contains("odd"), "{said}");
+}
+
+#[test]
+fn the_help_says_in_which_two_ways_preview_is_asked_and_what_disabling_does() {
+    let help = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_valise-agent"));
+        String::from_utf8(command.args(arguments).arg("--help").output().unwrap().stdout).unwrap()
+    };
+    let preview = help(&["preview"]);
+    assert!(preview.contains("preview [OPTIONS] <FILE.json>\n"), "{preview}");
+    assert!(preview.contains("preview [OPTIONS] --notice <ID>\n"), "{preview}");
+    let disable = help(&["officer", "disable"]);
+    assert!(
+        disable.contains("Shut an officer out") && disable.contains("Let the officer in again"),
+        "{disable}"
+    );
 }
