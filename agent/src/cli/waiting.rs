@@ -104,6 +104,21 @@ mod tests {
     }
 
     #[test]
+    fn of_what_waits_for_a_second_officer_nothing_is_waited_for() {
+        let queued = |pending_until: Option<&str>| -> Queued {
+            serde_json::from_value(json!({
+                "notice_id": "0190b6f0-0000-7000-8000-000000000000", "recipients": ["fra/ncb"], "label": "SECRET",
+                "precedence": "FLASH", "expires_at": "2026-03-01T12:00:00Z", "respond_by": null,
+                "pending_until": pending_until,
+            }))
+            .unwrap()
+        };
+        let waits = check_sent(&queued(Some("2026-03-01T12:00:00Z")), Until::Delivered);
+        assert!(matches!(waits, Err(Ended::Told(EXIT_NOT_YET))), "{waits:?}");
+        assert!(check_sent(&queued(None), Until::Delivered).is_ok());
+    }
+
+    #[test]
     fn nothing_is_said_where_it_has_come_or_never_will() {
         let all = status("ACCEPTED", &[("fra/ncb", "DELIVERED", true)]);
         assert_eq!(said(Until::Delivered, &all), None);

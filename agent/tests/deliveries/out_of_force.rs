@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 use valise_agent::api::types::{CorrectRequest, InboxFilter, PortionState, RespondRequest, WithdrawRequest};
+use valise_proto::envelope::PortionIndex;
 use valise_proto::id::NoticeId;
+use valise_proto::label::{Classification, Label};
 
 use crate::case::Case;
 use crate::commands::says;
-use crate::fixture::notice_json;
+use crate::fixture::{agency, content, notice_json, policy};
 use crate::listing::refused;
 
 async fn json(case: &Case, arguments: &[&str]) -> Value {
@@ -71,6 +73,25 @@ async fn what_was_received_and_withdrawn_is_marked_and_its_portions_are_told_to_
     let told = says(&case, &["show", &id.to_string()]).await;
     assert!(told.contains(&words) && told.contains("purged at 2") && told.contains("(WITHDRAWN)"), "{told}");
     assert!(!told.contains("withheld"), "what was deleted is told to be withheld: {told}");
+    case.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_never_came_of_a_withdrawn_notice_is_withheld_and_what_came_is_purged() {
+    let case = Case::start().await;
+    let content = content();
+    let label = |class| (Label::plain(policy(), class), &content[..]);
+    let portions = [label(Classification::Unclassified), label(Classification::Restricted)];
+    let notice = case.office.exchange.envelope_in_portions("ken/ncb", &["fra/ncb"], &portions, |_| {});
+    let id = case.receive(&notice.for_recipient(&agency("fra/ncb"), &[PortionIndex::new(1).unwrap()])).await;
+    let states = async || {
+        let shown = case.client().notice(&id).await.unwrap();
+        shown.portions.iter().map(|portion| portion.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, [PortionState::Withheld, PortionState::Held]);
+    case.receive(&case.withdrawal_of(&notice)).await;
+    case.all_acknowledged().await;
+    assert_eq!(states().await, [PortionState::Withheld, PortionState::Purged]);
     case.node.stop().await;
 }
 
