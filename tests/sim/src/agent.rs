@@ -281,7 +281,7 @@ impl Agent {
             Told::Accepted(_)
             | Told::Refused { .. }
             | Told::Lapsed(_)
-            | Told::Receipt(_)
+            | Told::Receipt(_, _)
             | Told::SetAside(_)
             | Told::Step(_)
             | Told::Recorded(_)

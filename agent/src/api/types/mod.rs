@@ -20,8 +20,8 @@ pub use self::node::{
     NodeStatus, SentFacts, StatusTotals,
 };
 pub use self::notices::{
-    Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, PortionState, Queued,
-    ReadFacts, ReadRequest, ReceiptFacts,
+    Difference, Direction, InboxEntry, NoticeFacts, OpenedFacts, OpenedNotice, PortionFacts, PortionState,
+    Queued, ReadFacts, ReadRequest, ReceiptFacts,
 };
 pub use self::sent::{NoticeStatus, RecipientStatus};
 pub use self::wait::Until;
