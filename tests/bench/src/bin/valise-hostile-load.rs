@@ -34,14 +34,14 @@ const TICK: Duration = Duration::from_millis(50);
 const HONEST_EVERY: Duration = Duration::from_millis(50);
 /// The longest that an honest notice may take before it counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(20);
-/// The part of the time that is quiet: one of so many.
-const QUIET_SHARE: u32 = 4;
+/// How long it is quiet before, in parts of the time under load: one of so many.
+const QUIET_SHARE: u32 = 3;
 
 /// Measures what a hostile agency costs the honest ones beside it
 #[derive(Debug, Parser)]
 #[command(name = "valise-hostile-load", version)]
 struct Options {
-    /// How long, in minutes; a quarter of it is quiet
+    /// How long under load, in minutes; before that it is quiet for a third as long
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
     minutes: u32,
     /// How many times its quota the hostile agency submits
@@ -100,14 +100,14 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let (kenya, turkey, france) = (agency("ken/ncb")?, agency("tur/ncb")?, agency("fra/ncb")?);
     let uganda = network.agency("uga/ncb").id()?.clone();
     let mut pair = Pair::connect(&turkey, &france, broker).await?;
-    let total = Duration::from_secs(60) * options.minutes;
-    let quiet_for = total / QUIET_SHARE;
+    let load_for = Duration::from_secs(60) * options.minutes;
+    let quiet_for = load_for / QUIET_SHARE;
     eprintln!("quiet for {} s", quiet_for.as_secs());
     let quiet = pair.talk(quiet_for).await?;
-    eprintln!("under load for {} s", (total - quiet_for).as_secs());
+    eprintln!("under load for {} s", load_for.as_secs());
     let flood = Flood::start(&kenya, &uganda, broker, options.times).await?;
-    let looking = tokio::spawn(largest(pid, total - quiet_for));
-    let loaded = pair.talk(total - quiet_for).await?;
+    let looking = tokio::spawn(largest(pid, load_for));
+    let loaded = pair.talk(load_for).await?;
     let hostile = flood.end().await;
     let resident = looking.await??;
     network.stop().await;
