@@ -153,7 +153,7 @@ impl Folder {
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(SECRET_FILE);
         let lock = options.open(&path).map_err(refused)?;
-        match lock.try_lock() {
+        match valise_process::lock(&lock) {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => Err(FolderError::InUse(self.0.clone())),
             Err(TryLockError::Error(source)) => Err(refused(source).into()),

@@ -13,9 +13,6 @@ use super::backoff::{self, Jitter};
 use super::link::{Leaving, Link, Successor};
 use super::{Core, Effect, Ending, SessionId};
 
-/// What a broker is told that puts a submission off without end.
-const PUT_OFF: &str = "a submission has been put off for too long; another broker is tried";
-
 impl Core {
     /// A connection to `broker` is up and its directory is one to act upon. Where there is one already, it takes its
     /// place. What this broker asked to wait for is still waited for: it may have asked because of a quota, which a new
@@ -77,18 +74,6 @@ impl Core {
     /// with that at once, and takes the place of the one there is.
     pub fn handle_renewed(&mut self, now: Timestamp) {
         self.link.want_another(now);
-    }
-
-    /// There are so many brokers to go to. Only where there are others is one left that puts off what it is asked to carry.
-    pub fn handle_brokers(&mut self, brokers: usize) {
-        self.brokers = brokers;
-    }
-
-    /// The broker of `session` puts off what it is asked to carry for longer than one may.
-    pub(super) fn leave_for_another_broker(&mut self, session: SessionId) {
-        if self.brokers > 1 && self.link.session() == Some(session) {
-            self.effects.push_back(Effect::Close { session, reason: PUT_OFF });
-        }
     }
 
     /// The peer broke the rules of the protocol.

@@ -109,8 +109,6 @@ pub struct Core {
     /// Whether the clock was found to be ahead, so that nothing is deleted by it.
     clock_doubted: bool,
     link: Link,
-    /// How many brokers there are to go to.
-    brokers: usize,
     /// The broker of the last connection that was up.
     broker: Option<BrokerName>,
     /// The connection whose place the present one has taken, until it has ended.
@@ -141,7 +139,6 @@ impl Core {
             directory_counts: false,
             clock_doubted: false,
             link: Link::new(),
-            brokers: 1,
             broker: None,
             leaving: None,
             jitter: Jitter::new(seed),
@@ -349,12 +346,9 @@ impl Core {
         }
         let Some(queued) = self.outbox.in_flight_of(&notice_id).cloned() else { return };
         if let Some(refusal) = answer.passing_refusal() {
-            let (refusals, put_off) = self.outbox.count_refusal(queued.seq, now).unwrap_or((1, false));
+            let refusals = self.outbox.count_refusal(queued.seq).unwrap_or(1);
             let wait = self.jitter.wait(refusals).max(refusal.retry_after.unwrap_or_default());
             self.outbox.wait(queued.seq, wait, now);
-            if put_off {
-                self.leave_for_another_broker(session);
-            }
             return;
         }
         let event = match answer.refusal() {

@@ -4,8 +4,7 @@
 //! connection makes what was in flight ready again: the same bytes are submitted again, which is harmless (G5).
 //!
 //! Claimed, against a broker that would hold a notice back: it can do so neither by asking for a long wait, which is
-//! cut and binds towards no other broker, nor by asking again and again, which [`Entry::is_put_off`] ends where there is
-//! another broker, nor by silence, which [`Outbox::overdue_at`] brings to light.
+//! cut and binds towards no other broker, nor by silence, which [`Outbox::overdue_at`] brings to light.
 //!
 //! Claimed, against an agency that has this node write receipts without end: they keep no notice of ours back. It holds
 //! because receipts and notices of one precedence take turns, and because receipts take none of the places that notices
@@ -24,10 +23,6 @@ use super::effect::{OutboxSeq, Queued};
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// The same for IMMEDIATE and FLASH.
 const URGENT_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long a broker may go on refusing one notice with what passes by itself, where there is another broker.
-pub(super) const PUT_OFF_MAX: Duration = Duration::from_secs(15 * 60);
-/// The same for IMMEDIATE and FLASH.
-pub(super) const URGENT_PUT_OFF_MAX: Duration = Duration::from_secs(2 * 60);
 /// How long the submission that has waited longest in its lane may go without an answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -35,24 +30,10 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 struct Entry {
     queued: Queued,
     refusals: u32,
-    /// When the broker of the present connection first refused it.
-    refused_since: Option<Timestamp>,
+    /// Until when it waits, while it does.
+    until: Option<Timestamp>,
     /// Its turn among all submissions, while it is in flight.
     turn: Option<u64>,
-}
-
-impl Entry {
-    /// Whether its broker has put it off for longer than one may. A clock that was set back begins that anew.
-    fn is_put_off(&mut self, now: Timestamp) -> bool {
-        let since = self.refused_since.map_or(now, |since| since.min(now));
-        self.refused_since = Some(since);
-        let put_off_max = match self.queued.precedence {
-            Precedence::Flash | Precedence::Immediate => URGENT_PUT_OFF_MAX,
-            Precedence::Priority | Precedence::Routine => PUT_OFF_MAX,
-        };
-        // Receipts wait for their readers' sake, which another broker does not change.
-        self.queued.kind != NoticeKind::Receipt && now.since(since) >= put_off_max
-    }
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +150,7 @@ impl Outbox {
         self.expiries.insert((queued.expires_at, seq));
         self.lanes.entry(queued.precedence).or_default().ready(&queued);
         self.receipts = self.receipts.saturating_add(usize::from(queued.kind == NoticeKind::Receipt));
-        self.entries.insert(seq, Entry { queued, refusals: 0, refused_since: None, turn: None });
+        self.entries.insert(seq, Entry { queued, refusals: 0, until: None, turn: None });
     }
 
     /// Takes the next envelope to submit, the highest precedence first, as long as its lane has room.
@@ -205,7 +186,9 @@ impl Outbox {
         self.by_notice.remove(&entry.queued.notice_id);
         self.receipts = self.receipts.saturating_sub(usize::from(entry.queued.kind == NoticeKind::Receipt));
         self.expiries.remove(&(entry.queued.expires_at, seq));
-        self.waiting.retain(|(_, waiting)| *waiting != seq);
+        if let Some(until) = entry.until {
+            self.waiting.remove(&(until, seq));
+        }
         if let Some(lane) = self.lanes.get_mut(&entry.queued.precedence) {
             lane.notices.remove(&seq);
             lane.receipts.remove(&seq);
@@ -216,12 +199,11 @@ impl Outbox {
         Some(entry.queued)
     }
 
-    /// Counts a refusal that passes by itself, and says whether the broker has put the entry off for too long; `None` where
-    /// the entry is gone.
-    pub(super) fn count_refusal(&mut self, seq: OutboxSeq, now: Timestamp) -> Option<(u32, bool)> {
+    /// Counts a refusal that passes by itself; `None` where the entry is gone.
+    pub(super) fn count_refusal(&mut self, seq: OutboxSeq) -> Option<u32> {
         let entry = self.entries.get_mut(&seq)?;
         entry.refusals = entry.refusals.saturating_add(1);
-        Some((entry.refusals, entry.is_put_off(now)))
+        Some(entry.refusals)
     }
 
     /// Puts an entry that was in flight aside for `wait`, at most [`WAIT_MAX`], and [`URGENT_WAIT_MAX`] where it is urgent.
@@ -235,7 +217,9 @@ impl Outbox {
                 Precedence::Flash | Precedence::Immediate => URGENT_WAIT_MAX,
                 Precedence::Priority | Precedence::Routine => WAIT_MAX,
             };
-            self.waiting.insert((now.plus(wait.min(max)), seq));
+            let until = now.plus(wait.min(max));
+            entry.until = Some(until);
+            self.waiting.insert((until, seq));
         }
     }
 
@@ -283,14 +267,14 @@ impl Outbox {
 
     /// Makes everything ready: what one broker asked for does not bind towards another.
     pub(super) fn wake_all(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.refused_since = None);
         for (_, seq) in std::mem::take(&mut self.waiting) {
             self.make_ready(seq);
         }
     }
 
     fn make_ready(&mut self, seq: OutboxSeq) {
-        if let Some(entry) = self.entries.get(&seq) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.until = None;
             self.lanes.entry(entry.queued.precedence).or_default().ready(&entry.queued);
         }
     }

@@ -171,7 +171,6 @@ impl Engine {
 
     fn tell_time(&mut self, now: Timestamp) {
         self.core.handle_directory(self.office.directory().counts_until());
-        self.core.handle_brokers(self.dialler.brokers());
         self.core.handle_doubt(self.office.skew().is_some_and(|skew| skew.is_ahead()));
         self.core.handle_timeout(now);
     }

@@ -2,8 +2,8 @@
 
 mod error;
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -121,6 +121,7 @@ impl Dialler {
             session: SessionId(self.calls),
             end: cancel.child_token(),
             why: Arc::default(),
+            asked: Arc::default(),
         };
         tasks.spawn(async move {
             let end = call.end.clone();
@@ -145,14 +146,6 @@ impl Dialler {
         self.dialled = self.dialled.wrapping_add(1);
         let turn = turn.and_then(|turn| usize::try_from(turn).ok());
         turn.and_then(|turn| targets.into_iter().nth(turn)).ok_or(LinkError::NoBroker)
-    }
-
-    /// How many brokers there are to go to.
-    pub(super) fn brokers(&self) -> usize {
-        match self.office.config().brokers.len() {
-            0 => self.office.directory().content().brokers.len(),
-            given => given,
-        }
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -245,9 +238,21 @@ pub(super) struct Call {
     end: CancellationToken,
     /// Why the engine ended it, if it did.
     why: Arc<OnceLock<&'static str>>,
+    /// When a newer directory was last asked for because of a delivery, and there was none.
+    asked: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Call {
+    /// Whether a newer directory was asked for in vain within `lately`.
+    pub(super) fn asked_in_vain(&self, lately: Duration) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|at| at.elapsed() < lately)
+    }
+
+    pub(super) fn note_asked_in_vain(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// Makes the connection and keeps it until it ends; returns why it did.
     async fn make(&self, target: Result<Target, LinkError>) -> LinkError {
         match self.try_make(target).await {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,8 +16,11 @@ use valise_transport::{Connection, FrameReceiver, FrameSender};
 use super::engine::Input;
 use super::link::{Call, Lane, LinkError};
 use crate::core::{Arrival, BrokerAnswer, Place, Submission};
-use crate::incoming::{self, NotExamined, Verdict};
+use crate::incoming::{self, Asked, NotExamined, Verdict};
 
+/// How long after a directory was asked for in vain none is asked for again because of what is delivered: of an agency that
+/// was taken out thousands of notices may come.
+const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Most envelopes handed to the transport at once.
 const SUBMIT_AT_ONCE: usize = 32;
 
@@ -182,23 +186,28 @@ impl ReceiveLane {
     }
 
     async fn examine(&self, item: Item) -> Result<Arrival, LinkError> {
-        if let Verdict::Arrival(arrival) = self.try_examine(item.clone(), false).await? {
+        let asked = if self.call.asked_in_vain(ASK_EVERY) { Asked::Lately } else { Asked::No };
+        if let Verdict::Arrival(arrival) = self.try_examine(item.clone(), asked).await? {
             return Ok(arrival);
         }
+        let held = self.call.office.directory().version();
         if let Err(error) = self.call.fetch_publication(&self.connection).await {
             tracing::warn!(%error, "no newer directory is to be had");
         }
-        match self.try_examine(item, true).await? {
+        if self.call.office.directory().version() == held {
+            self.call.note_asked_in_vain();
+        }
+        match self.try_examine(item, Asked::ForThis).await? {
             Verdict::Arrival(arrival) => Ok(arrival),
             Verdict::NeedsNewerDirectory => Err(LinkError::Ended("a delivery needs a newer directory")),
         }
     }
 
     /// Verifying and opening take about a millisecond of CPU, which is not for the tasks that do I/O.
-    async fn try_examine(&self, item: Item, last_try: bool) -> Result<Verdict, LinkError> {
+    async fn try_examine(&self, item: Item, asked: Asked) -> Result<Verdict, LinkError> {
         let office = Arc::clone(&self.call.office);
         let examined: Result<Verdict, NotExamined> =
-            tokio::task::spawn_blocking(move || incoming::examine(&office, item, last_try))
+            tokio::task::spawn_blocking(move || incoming::examine(&office, item, asked))
                 .await
                 .map_err(|_| LinkError::Ended("the node is stopping"))?;
         Ok(examined?)

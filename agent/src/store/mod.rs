@@ -211,7 +211,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let lock_path = path.join("lock");
     let refused = |source| FileError { action: "lock this file", path: lock_path.clone(), reason: source };
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(refused)?;
-    match lock.try_lock() {
+    match valise_process::lock(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(refused(source).into()),

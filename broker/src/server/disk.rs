@@ -26,15 +26,24 @@ const URGENT_SHARE: i64 = 2;
 pub(super) struct DiskRoom {
     folder: PathBuf,
     reserve_bytes: u64,
-    /// Bytes above the reserve at the last look, less what was taken since; below 0 where there is less than the reserve.
+    /// Bytes above the reserve at the last look, less what was taken since or was not written then; below 0 where there is
+    /// less than the reserve.
     above: AtomicI64,
+    /// Bytes that were taken and are not written yet.
+    unwritten: AtomicI64,
     short: AtomicBool,
 }
 
 impl DiskRoom {
     /// Looks for the first time.
     pub(super) fn new(folder: PathBuf, reserve_bytes: u64) -> Self {
-        let room = Self { folder, reserve_bytes, above: AtomicI64::new(0), short: AtomicBool::new(false) };
+        let room = Self {
+            folder,
+            reserve_bytes,
+            above: AtomicI64::new(0),
+            unwritten: AtomicI64::new(0),
+            short: AtomicBool::new(false),
+        };
         room.look();
         room
     }
@@ -51,10 +60,22 @@ impl DiskRoom {
             .then(|| Refusal::new(RefusalCode::StoreUnavailable, detail).retry_after(RETRY_AFTER))
     }
 
-    /// An envelope of `len` bytes is taken. It counts at once: a disk may fill faster than it is looked at.
+    /// Whether the disk was found to have less room than the reserve.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    /// Envelopes of `len` bytes together are to be written. They count at once: a disk may fill faster than it is looked
+    /// at.
     pub(super) fn note_taken(&self, len: usize) {
-        let cost = i64::try_from(len.saturating_mul(COST)).unwrap_or(i64::MAX);
+        let cost = cost(len);
+        self.unwritten.fetch_add(cost, Ordering::Relaxed);
         self.above.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// What was noted as taken is written, or is not going to be.
+    pub(super) fn note_written(&self, len: usize) {
+        self.unwritten.fetch_sub(cost(len), Ordering::Relaxed);
     }
 
     fn reserve(&self) -> i64 {
@@ -68,7 +89,9 @@ impl DiskRoom {
         let free =
             rustix::fs::statvfs(&self.folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
         let found = free.as_ref().map_or(0, |free| i64::try_from(*free).unwrap_or(i64::MAX));
-        self.above.store(found.saturating_sub(self.reserve()), Ordering::Relaxed);
+        let unwritten = self.unwritten.load(Ordering::Relaxed);
+        let above = found.saturating_sub(self.reserve()).saturating_sub(unwritten);
+        self.above.store(above, Ordering::Relaxed);
         let short = found < self.reserve();
         if self.short.swap(short, Ordering::Relaxed) == short {
             return;
@@ -88,6 +111,10 @@ impl DiskRoom {
             ),
         }
     }
+}
+
+fn cost(len: usize) -> i64 {
+    i64::try_from(len.saturating_mul(COST)).unwrap_or(i64::MAX)
 }
 
 pub(super) async fn watch(shared: Arc<Shared>) {
@@ -119,8 +146,13 @@ mod tests {
     fn g10_what_was_taken_since_the_last_look_counts_at_once() {
         let room = room(1);
         assert_eq!(room.refusal(Precedence::Routine), None);
-        room.note_taken(usize::MAX);
+        let all = usize::try_from(free()).unwrap();
+        room.note_taken(all);
         assert!(room.refusal(Precedence::Routine).is_some(), "a disk may fill between two looks");
+        room.look();
+        assert!(room.refusal(Precedence::Routine).is_some(), "what waits to be written is forgotten");
+        assert!(!room.is_short(), "what waits to be written is taken for written");
+        room.note_written(all);
         room.look();
         assert_eq!(room.refusal(Precedence::Routine), None);
     }

@@ -36,8 +36,9 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// When to try again after too much waits to be fetched: when recipients fetch it, the broker cannot know.
 const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Longest envelope that counts as a receipt: whoever says that something longer is one has it counted as a notice.
-const RECEIPT_BYTES_MAX: usize = 16 * 1024;
+/// Longest envelope that counts as a receipt: one chunk of the store. Whoever says that something longer is one, or sends it
+/// to several, has it counted as a notice.
+const RECEIPT_BYTES_MAX: usize = 5 * 1024;
 /// Most answers written at once.
 const ANSWERS_MAX: usize = 256;
 
@@ -142,10 +143,7 @@ async fn pay(peer: &Peer, precedence: Precedence, frame: Bytes) -> Paid {
             None => shares.judge(&peer.agency, precedence, frame.len()),
         };
         match verdict {
-            Verdict::Take => {
-                disk.note_taken(frame.len());
-                return (frame, None);
-            }
+            Verdict::Take => return (frame, None),
             Verdict::Refuse(refusal) => return (frame, Some(refusal)),
             Verdict::Hold(wait) => tokio::time::sleep(wait).await,
         }
@@ -221,13 +219,25 @@ async fn take(
         return;
     }
     let shared = Arc::clone(&peer.shared);
+    let taken = bytes_of(&operations);
+    shared.disk.note_taken(taken);
     let reply = Box::new(move |result: Result<Vec<Outcome>, StoreError>| {
         drop(work);
+        shared.disk.note_written(taken);
         let answered = accepted.len();
         settle(&shared, accepted, result, &answers, in_flight);
         shared.watch.counts.note_answered(answered, read_at.elapsed());
     });
     peer.shared.committer.submit(Submission { operations, reply }).await;
+}
+
+/// What these are about to take of the disk, in their own length.
+fn bytes_of(operations: &[Operation]) -> usize {
+    let len = |operation: &Operation| match operation {
+        Operation::Accept(acceptance) => acceptance.envelope.len(),
+        Operation::Acknowledge { .. } | Operation::Expire { .. } | Operation::Review { .. } => 0,
+    };
+    operations.iter().map(len).sum()
 }
 
 /// Verification, decision and receipt: the work of a notice, on a worker thread.
@@ -305,7 +315,9 @@ fn accepted_before(peer: &Peer, about: About, refusal: &Refusal) -> Option<Signe
 
 fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt) -> Acceptance {
     let header = verified.header();
-    let is_receipt = header.kind == NoticeKind::Receipt && frame.len() <= RECEIPT_BYTES_MAX;
+    let is_receipt = header.kind == NoticeKind::Receipt
+        && header.recipients.len() == 1
+        && frame.len() <= RECEIPT_BYTES_MAX;
     Acceptance {
         notice_id: header.notice_id,
         header_digest: verified.envelope().header_digest(),

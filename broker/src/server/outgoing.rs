@@ -1,5 +1,7 @@
 //! One task per receive stream: deliveries out, acknowledgements in.
 
+use std::pin::pin;
+
 use tokio::sync::mpsc;
 use valise_proto::envelope::Precedence;
 use valise_proto::wire::limits::ACK_BYTES_MAX;
@@ -44,15 +46,24 @@ async fn write_all(
     to_write: &mut mpsc::Receiver<Vec<Delivery>>,
 ) -> Result<(), Fault> {
     while let Some(deliveries) = to_write.recv().await {
-        let ended = tokio::select! {
-            written = sender.send_all(deliveries.iter().map(Delivery::encode)) => written.map(|()| false)?,
-            // The core gives nothing more while this is being written, so another stream has taken this one's place.
-            _ = to_write.recv() => true,
+        let replaced = {
+            let mut writing = pin!(sender.send_all(deliveries.iter().map(Delivery::encode)));
+            // The core gives nothing more while this is being written, so the stream has come to its end: with the session,
+            // and then what is being written still is, or because another has taken its place.
+            let written = tokio::select! {
+                written = &mut writing => Some(written),
+                _ = to_write.recv() => None,
+            };
+            match written {
+                Some(written) => written.map(|()| false)?,
+                None if peer.ending.is_cancelled() => return Ok(writing.await?),
+                None => true,
+            }
         };
-        if ended {
+        if replaced {
             // Whoever opens streams over and over and reads none is kept no bytes for them (G10).
             sender.abandon(REPLACED);
-            return Ok(());
+            return Err(Fault::Gone);
         }
         peer.tell(Input::Written { stream }).await;
     }

@@ -64,6 +64,12 @@ pub(super) async fn accept_all(mut server: Server, shared: Arc<Shared>) {
 async fn serve(connection: Connection, shared: Arc<Shared>) {
     // The transport accepts agencies only.
     let Some(agency) = connection.peer().as_agency().cloned() else { return };
+    // A connection costs what a stream does, before anything else is done for it.
+    if tokio::time::timeout(shared.config.limits.handshake_timeout, pay(&shared, &agency)).await.is_err() {
+        let refusal =
+            Refusal::new(RefusalCode::Quota, "an agency may connect no more often than it may open streams");
+        return connection.close(refusal.code.number(), &refusal.to_string());
+    }
     let session = SessionId(next_number());
     let (frames, frames_receiver) = mpsc::unbounded_channel();
     let (ending, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -90,6 +96,17 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     peer.tell(Input::Disconnected { session }).await;
     peer.tasks.close();
     peer.tasks.wait().await;
+}
+
+/// Waits until the agency may open another stream, and has it pay for it.
+async fn pay(shared: &Shared, agency: &AgencyId) {
+    loop {
+        let wait = shared.shares.stream(agency);
+        if wait.is_zero() {
+            return;
+        }
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// One agency's connection.
@@ -173,19 +190,14 @@ impl Peer {
     /// The next stream, no sooner than its agency may open another.
     async fn next_stream(&self) -> Result<(FrameSender, FrameReceiver), CloseReason> {
         let opened = self.connection.accept(STREAM_OPEN_BYTES_MAX).await?;
-        loop {
-            let wait = self.shared.shares.stream(&self.agency);
-            if wait.is_zero() {
-                return Ok(opened);
-            }
-            tokio::time::sleep(wait).await;
-        }
+        pay(&self.shared, &self.agency).await;
+        Ok(opened)
     }
 
     async fn greet(&self) -> Result<(Hello, (FrameSender, FrameReceiver)), Fault> {
         let no_hello = || violation("the first stream of a connection must begin with Hello");
-        // It is paid for like any other: connecting over and over costs what opening streams does.
-        let (sender, mut receiver) = self.next_stream().await.map_err(|_| Fault::Gone)?;
+        let (sender, mut receiver) =
+            self.connection.accept(STREAM_OPEN_BYTES_MAX).await.map_err(|_| Fault::Gone)?;
         let first = receiver.next().await?.ok_or_else(no_hello)?;
         let StreamOpen::Session(hello) = StreamOpen::decode(first)? else { return Err(no_hello()) };
         Ok((hello, (sender, receiver)))

@@ -121,7 +121,7 @@ async fn hindrances(shared: &Shared) -> Vec<String> {
     } else if !takes_commits(shared).await {
         found.push(format!("store: the committer did not answer within {} s", ANSWER_MAX.as_secs()));
     }
-    if shared.disk.refusal(Precedence::Routine).is_some() {
+    if shared.disk.is_short() {
         found.push(
             "disk: less is free than disk_reserve_bytes, so submissions are refused; make room".to_owned(),
         );

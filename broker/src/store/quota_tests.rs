@@ -131,7 +131,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     let (from, to) = (0..NAMES.len(), proptest::sample::subsequence(NAMES.to_vec(), 1..=3));
     let accept = (0..40_u8, from, to, any::<bool>()).prop_map(|(number, from, to, withdraws)| {
         let mut acceptance = acceptance(number, NAMES[from], &to, Quota::UNLIMITED);
-        acceptance.is_receipt = number % 4 == 1;
+        acceptance.is_receipt = number % 4 == 1 && acceptance.recipients.len() == 1;
         let about = id(number / 2);
         let follow_up = FollowUp { notice_id: about, withdraws, excused: NAMES.map(agency).to_vec() };
         acceptance.follows = (number % 3 == 0 && about != acceptance.notice_id).then(|| Box::new(follow_up));
@@ -267,8 +267,18 @@ fn g10_ids_that_are_remembered_have_a_limit_and_are_forgotten() {
     }
     drop(store);
     let mut store = SledStore::open(folder.path()).unwrap();
-    let third = || Operation::Accept(receipt(2, "ken/ncb", &["fra/ncb"], two));
+    let third = || Operation::Accept(acceptance(2, "ken/ncb", &["fra/ncb"], two));
     assert_eq!(apply(&mut store, third()), Outcome::OverQuota(Exceeded::Remembered));
+    // Receipts are counted by who reads them: whoever makes it owe many keeps it from sending nobody anything else.
+    for number in 3..5 {
+        let owed = receipt(number, "ken/ncb", &["tur/border"], two);
+        assert_eq!(apply(&mut store, Operation::Accept(owed)), Outcome::Accepted);
+        acknowledge(&mut store, "tur/border");
+    }
+    let fifth = apply(&mut store, Operation::Accept(receipt(5, "ken/ncb", &["tur/border"], two)));
+    assert_eq!(fifth, Outcome::OverQuota(Exceeded::Correspondent(agency("tur/border"))));
+    let other = apply(&mut store, Operation::Accept(receipt(6, "ken/ncb", &["fra/ncb"], two)));
+    assert_eq!(other, Outcome::Accepted);
     let (mut later, mut steps) = (Timestamp::from_millis(10_000), 0);
     while steps < 2 {
         let due = store.reader().due(later, 10).unwrap();
@@ -305,4 +315,62 @@ fn g10_who_leaves_the_receipts_about_what_expired_unfetched_submits_nothing_more
         Operation::Acknowledge { agency: agency("ken/ncb"), precedence: Precedence::Routine, cursors };
     apply(&mut store, acknowledged);
     assert_eq!(apply(&mut store, next()), Outcome::Accepted);
+}
+
+/// A withdrawal, by Kenya, of notice `of`.
+fn withdrawal(number: u8, of: u8, to: &[&str], quota: Quota) -> Acceptance {
+    let follows = FollowUp { notice_id: id(of), withdraws: true, excused: Vec::new() };
+    Acceptance { follows: Some(Box::new(follows)), ..acceptance(number, "ken/ncb", to, quota) }
+}
+
+#[test]
+fn g10_withdrawing_what_counts_for_nothing_makes_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = quota(1, u64::MAX, u64::MAX);
+    let mut store = SledStore::open(folder.path()).unwrap();
+    apply(&mut store, Operation::Accept(acceptance(0, "ken/ncb", &["fra/ncb"], one)));
+    apply(&mut store, Operation::Accept(receipt(1, "ken/ncb", &["fra/ncb"], one)));
+    let of_a_receipt = apply(&mut store, Operation::Accept(withdrawal(2, 1, &["fra/ncb"], one)));
+    assert_eq!(of_a_receipt, Outcome::OverQuota(Exceeded::Notices));
+    let of_the_notice = apply(&mut store, Operation::Accept(withdrawal(3, 0, &["fra/ncb"], one)));
+    assert_eq!(of_the_notice, Outcome::Accepted);
+    assert!(store.counts_what_is_there());
+}
+
+#[test]
+fn g10_a_withdrawal_takes_no_more_than_it_frees() {
+    let folder = tempfile::tempdir().unwrap();
+    let tight = Quota { correspondent_items_max: 1, ..quota(u64::MAX, 5 * 1024 * 2, u64::MAX) };
+    let mut store = SledStore::open(folder.path()).unwrap();
+    apply(&mut store, Operation::Accept(acceptance(0, "ken/ncb", &["fra/ncb"], tight)));
+    let larger = Acceptance { envelope: vec![1; 3 * BYTES].into(), ..withdrawal(1, 0, &["fra/ncb"], tight) };
+    let refused = apply(&mut store, Operation::Accept(larger));
+    assert_eq!(refused, Outcome::OverQuota(Exceeded::Bytes), "a small notice makes room for a large one");
+    let as_large = apply(&mut store, Operation::Accept(withdrawal(2, 0, &["fra/ncb"], tight)));
+    assert_eq!(as_large, Outcome::Accepted);
+    // To an agency that was not sent it, it is a notice like any other.
+    let more = Quota { stored_bytes_max: u64::MAX, ..tight };
+    apply(&mut store, Operation::Accept(acceptance(3, "ken/ncb", &["tur/border"], more)));
+    let to_another = apply(&mut store, Operation::Accept(withdrawal(4, 2, &["fra/ncb", "tur/border"], more)));
+    assert_eq!(to_another, Outcome::OverQuota(Exceeded::Correspondent(agency("tur/border"))));
+}
+
+#[test]
+fn g11_a_withdrawal_is_kept_from_nobody_because_one_of_those_it_is_owed_does_not_fetch() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = Quota { correspondent_items_max: 2, ..Quota::UNLIMITED };
+    let both = ["fra/ncb", "tur/border"];
+    let mut store = SledStore::open(folder.path()).unwrap();
+    apply(&mut store, Operation::Accept(acceptance(0, "ken/ncb", &both, few)));
+    both.iter().for_each(|name| acknowledge(&mut store, name));
+    // Turkey fetches nothing more.
+    let last = (1..9)
+        .map(|number| {
+            apply(&mut store, Operation::Accept(acceptance(number, "ken/ncb", &["tur/border"], few)))
+        })
+        .last();
+    assert_eq!(last, Some(Outcome::OverQuota(Exceeded::Correspondent(agency("tur/border")))));
+    let withdrawn = apply(&mut store, Operation::Accept(withdrawal(10, 0, &both, few)));
+    assert_eq!(withdrawn, Outcome::Accepted);
+    assert!(store.counts_what_is_there());
 }

@@ -3,9 +3,10 @@
 //! Claimed, against an agency that sends what nobody fetches, or fetches nothing of what is sent to it (G10): it fills
 //! neither the disk nor anybody's inbox, and uses up what nobody else may have waiting. It holds because the quota is
 //! looked at in the batch that would exceed it, where nothing can come between; because what waits between two agencies
-//! is bounded by itself; and because receipts, which an agency owes for whatever it is sent, do not count as its own
-//! notices. The numbers are not kept on disk: they follow from the records of notices and the queues, which are counted
-//! once when a store is opened, without reading a body, so they cannot come to differ from what is there.
+//! is bounded by itself; and because receipts, which an agency owes for whatever it is sent, are counted by who is to
+//! read them alone, so that nobody makes another owe so many that it can send no notice. The numbers are not kept on
+//! disk: they follow from the records of notices and the queues, which are counted once when a store is opened, without
+//! reading a body, so they cannot come to differ from what is there.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -27,9 +28,10 @@ pub struct Quota {
     pub stored_notices_max: u64,
     /// Bytes of them, in chunks of 5 KiB.
     pub stored_bytes_max: u64,
-    /// Ids of one originator that are remembered, until a day after they expire.
+    /// Ids of notices of one originator that are remembered, until a day after they expire; and as many of its receipts to
+    /// one other.
     pub remembered_max: u64,
-    /// Notices and receipts of one agency in the queues of one other.
+    /// Notices of one agency in the queues of one other; and as many receipts.
     pub correspondent_items_max: u64,
     /// Notices and receipts in the queues of one recipient. The broker's own receipts there are counted apart, by the same
     /// number: who has as many waiting submits nothing, and is sent things all the same, for nobody else is to be
@@ -105,8 +107,27 @@ impl Occupied {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     agencies: BTreeMap<AgencyId, Occupied>,
-    /// Items of the first in the queues of the second.
-    correspondents: BTreeMap<(AgencyId, AgencyId), i64>,
+    /// What is between the first, who sends, and the second.
+    correspondents: BTreeMap<(AgencyId, AgencyId), Between>,
+}
+
+/// What one agency occupies with one other, or by how much that changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Between {
+    /// Notices in the queues of the other.
+    notices: i64,
+    /// Receipts there.
+    receipts: i64,
+    /// Ids of receipts that are remembered.
+    remembered: i64,
+}
+
+impl Between {
+    fn add(&mut self, other: Self) {
+        self.notices = self.notices.saturating_add(other.notices);
+        self.receipts = self.receipts.saturating_add(other.receipts);
+        self.remembered = self.remembered.saturating_add(other.remembered);
+    }
 }
 
 impl Usage {
@@ -128,28 +149,44 @@ impl Usage {
     }
 
     /// An id is remembered.
-    pub(super) fn remember(&mut self, originator: &AgencyId) {
-        self.change(originator, Occupied { remembered: 1, ..Occupied::default() });
+    pub(super) fn remember(&mut self, notice: &NoticeRecord) {
+        self.change_remembered(notice, 1);
     }
 
     /// An id is forgotten.
-    pub(super) fn forget(&mut self, originator: &AgencyId) {
-        self.change(originator, Occupied { remembered: -1, ..Occupied::default() });
+    pub(super) fn forget(&mut self, notice: &NoticeRecord) {
+        self.change_remembered(notice, -1);
     }
 
-    /// A notice enters a queue of `recipient`.
-    pub(super) fn queue(&mut self, originator: &AgencyId, recipient: &AgencyId) {
-        self.change_queued(originator, recipient, 1);
+    fn change_remembered(&mut self, notice: &NoticeRecord, by: i64) {
+        if !notice.is_receipt {
+            return self.change(&notice.originator, Occupied { remembered: by, ..Occupied::default() });
+        }
+        // A receipt has one reader.
+        if let Some(reader) = notice.undelivered.iter().chain(&notice.settled).min() {
+            let pair = (notice.originator.clone(), reader.clone());
+            self.change_between(pair, Between { remembered: by, ..Between::default() });
+        }
     }
 
-    /// A notice leaves a queue of `recipient`.
-    pub(super) fn unqueue(&mut self, originator: &AgencyId, recipient: &AgencyId) {
-        self.change_queued(originator, recipient, -1);
+    /// A notice enters the queue of one of its recipients.
+    pub(super) fn queue(&mut self, notice: &NoticeRecord, recipient: &AgencyId) {
+        self.change_queued(notice, recipient, 1);
     }
 
-    fn change_queued(&mut self, originator: &AgencyId, recipient: &AgencyId, by: i64) {
+    /// A notice leaves the queue of one of its recipients.
+    pub(super) fn unqueue(&mut self, notice: &NoticeRecord, recipient: &AgencyId) {
+        self.change_queued(notice, recipient, -1);
+    }
+
+    fn change_queued(&mut self, notice: &NoticeRecord, recipient: &AgencyId, by: i64) {
         self.change(recipient, Occupied { items: by, ..Occupied::default() });
-        self.change_between((originator.clone(), recipient.clone()), by);
+        let between = if notice.is_receipt {
+            Between { receipts: by, ..Between::default() }
+        } else {
+            Between { notices: by, ..Between::default() }
+        };
+        self.change_between((notice.originator.clone(), recipient.clone()), between);
     }
 
     /// A receipt of the broker enters a queue of `originator`.
@@ -180,17 +217,15 @@ impl Usage {
         }
     }
 
-    fn change_between(&mut self, pair: (AgencyId, AgencyId), by: i64) {
+    fn change_between(&mut self, pair: (AgencyId, AgencyId), by: Between) {
         match self.correspondents.entry(pair) {
             Entry::Vacant(place) => {
                 place.insert(by);
             }
             Entry::Occupied(mut place) => {
-                let items = place.get().saturating_add(by);
-                if items == 0 {
+                place.get_mut().add(by);
+                if *place.get() == Between::default() {
                     place.remove();
-                } else {
-                    place.insert(items);
                 }
             }
         }
@@ -200,49 +235,67 @@ impl Usage {
         self.agencies.get(agency).copied().unwrap_or_default()
     }
 
-    fn between(&self, pair: &(AgencyId, AgencyId)) -> i64 {
+    fn between(&self, pair: &(AgencyId, AgencyId)) -> Between {
         self.correspondents.get(pair).copied().unwrap_or_default()
     }
 
-    /// Whether an acceptance would exceed its quota; `pending` is what the batch has changed so far.
-    pub(super) fn check(&self, pending: &Self, acceptance: &Acceptance) -> Option<Exceeded> {
-        let Acceptance { originator, recipients, quota, .. } = acceptance;
+    /// Whether an acceptance would exceed its quota. `pending` is what the batch has changed so far, `freed` what this
+    /// acceptance itself takes out by withdrawing it: what does not grow by it exceeds nothing. A follow-up that is `owed`
+    /// to those who were sent what it is about is not kept from some of them because another's queue is full.
+    pub(super) fn check(
+        &self,
+        pending: &Self,
+        freed: &Self,
+        acceptance: &Acceptance,
+        owed: bool,
+    ) -> Option<Exceeded> {
+        let Acceptance { originator, recipients, quota, is_receipt, .. } = acceptance;
         let sum = |agency: &AgencyId| {
             let mut sum = self.of(agency);
             sum.add(pending.of(agency));
             sum
         };
-        let own = sum(originator);
-        if own.expired > 0 && beyond(own.expired, 0, quota.inbox_items_max.saturating_sub(1)) {
+        let (own, out) = (sum(originator), freed.of(originator));
+        if own.expired > 0 && u64::try_from(own.expired).is_ok_and(|waiting| waiting >= quota.inbox_items_max)
+        {
             return Some(Exceeded::Expired);
         }
-        if beyond(own.remembered, 1, quota.remembered_max) {
-            return Some(Exceeded::Remembered);
-        }
-        if !acceptance.is_receipt {
-            if beyond(own.notices, 1, quota.stored_notices_max) {
+        if !is_receipt {
+            if grows_beyond(own.remembered, 1, quota.remembered_max) {
+                return Some(Exceeded::Remembered);
+            }
+            if grows_beyond(own.notices, 1 + out.notices, quota.stored_notices_max) {
                 return Some(Exceeded::Notices);
             }
-            let chunks = acceptance.envelope.len().div_ceil(CHUNK_BYTES_MAX);
-            if beyond(own.bytes, bytes_of(u16::try_from(chunks).unwrap_or(u16::MAX)), quota.stored_bytes_max)
-            {
+            let chunks = u16::try_from(acceptance.envelope.len().div_ceil(CHUNK_BYTES_MAX));
+            let bytes = bytes_of(chunks.unwrap_or(u16::MAX)).saturating_add(out.bytes);
+            if grows_beyond(own.bytes, bytes, quota.stored_bytes_max) {
                 return Some(Exceeded::Bytes);
             }
         }
-        recipients.iter().find_map(|recipient| {
+        recipients.iter().filter(|_| !owed).find_map(|recipient| {
             let pair = (originator.clone(), recipient.clone());
-            let between = self.between(&pair).saturating_add(pending.between(&pair));
-            if beyond(between, 1, quota.correspondent_items_max) {
+            let (mut between, out) = (self.between(&pair), freed.between(&pair));
+            between.add(pending.between(&pair));
+            let full = if *is_receipt {
+                grows_beyond(between.receipts, 1, quota.correspondent_items_max)
+                    || grows_beyond(between.remembered, 1, quota.remembered_max)
+            } else {
+                grows_beyond(between.notices, 1 + out.notices, quota.correspondent_items_max)
+            };
+            if full {
                 return Some(Exceeded::Correspondent(pair.1));
             }
-            beyond(sum(recipient).items, 1, quota.inbox_items_max).then_some(Exceeded::Inbox(pair.1))
+            let items = 1 + freed.of(recipient).items;
+            grows_beyond(sum(recipient).items, items, quota.inbox_items_max)
+                .then_some(Exceeded::Inbox(pair.1))
         })
     }
 }
 
-/// Whether `more` beside what there is `now` would be more than `max`.
-fn beyond(now: i64, more: i64, max: u64) -> bool {
-    u64::try_from(now.saturating_add(more)).is_ok_and(|then| then > max)
+/// Whether `now` grows by `more`, and to more than `max`.
+fn grows_beyond(now: i64, more: i64, max: u64) -> bool {
+    more > 0 && u64::try_from(now.saturating_add(more)).is_ok_and(|then| then > max)
 }
 
 fn bytes_of(chunks: u16) -> i64 {

@@ -5,8 +5,8 @@
 //! refused on its four bytes, because the decoder, which takes memory for a whole frame when asked for one that is
 //! under way, is asked only once the frame is here, and because nothing is read from QUIC while a frame waits to be
 //! taken; so what is unread is bounded by QUIC's windows. What was begun is not waited for without end: a reader gives a
-//! frame a fixed time from its first byte, however many of its bytes keep coming. The end of a stream inside a frame is an error, however often
-//! one asks, and never passes for the end of the stream.
+//! frame a fixed time from its first byte, and again from each further 16 KiB of it. The end of a stream inside a frame is
+//! an error, however often one asks, and never passes for the end of the stream.
 
 use std::time::Duration;
 

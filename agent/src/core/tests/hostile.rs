@@ -65,50 +65,6 @@ fn g08_what_one_broker_asked_for_does_not_bind_towards_another() {
     assert_eq!((node.session, &node.submitted), (2, &vec![notice_id]));
 }
 
-/// Refuses whatever is submitted, with a wait of a second, for so many seconds; says how often that was.
-fn put_off(node: &mut Node, seconds: usize) -> usize {
-    let mut refused = 0;
-    for _ in 0..seconds {
-        while let Some(notice_id) = node.submitted.pop() {
-            refused += 1;
-            let refusal = Refusal::new(RefusalCode::Quota, "slow down").retry_after(SECOND);
-            let answer = answer_to(&node.disk.envelopes[&notice_id], Some(refusal));
-            node.core.handle_answer(SessionId(node.session), notice_id, answer, node.now);
-            node.run_effects();
-        }
-        node.tick();
-    }
-    refused
-}
-
-#[test]
-fn g08_a_broker_that_puts_a_notice_off_without_end_is_left_for_another() {
-    let (mut node, _) = with_one_submitted();
-    node.core.handle_brokers(2);
-    node.broker = "b2";
-    assert!(put_off(&mut node, 14 * 60) > 5);
-    assert_eq!(node.session, 1, "left although it may soon take the notice");
-    put_off(&mut node, 3 * 60);
-    assert_eq!(node.session, 2, "still with the broker that puts it off");
-    // The other one has as much time.
-    put_off(&mut node, 12 * 60);
-    assert_eq!(node.session, 2);
-}
-
-#[test]
-fn g08_for_what_is_urgent_it_is_left_sooner_and_a_single_broker_never() {
-    let mut node = Node::new(0);
-    node.tick();
-    node.send(3);
-    node.write();
-    put_off(&mut node, 30 * 60);
-    assert_eq!(node.session, 1, "there is no other");
-    node.core.handle_brokers(2);
-    node.broker = "b2";
-    put_off(&mut node, 2 * 60);
-    assert_eq!(node.session, 2);
-}
-
 #[test]
 fn g08_g10_receipts_take_turns_with_notices_and_none_of_their_places() {
     let start = stock().exchange.start;
@@ -131,6 +87,11 @@ fn g08_g10_receipts_take_turns_with_notices_and_none_of_their_places() {
     outbox.remove(OutboxSeq(0), start);
     outbox.remove(OutboxSeq(6), start);
     assert_eq!((outbox.len(), outbox.notices()), (6, 1));
+    // What was removed while it waited does not come back.
+    outbox.wait(OutboxSeq(1), MINUTE, start);
+    assert_eq!(outbox.next_wake(), Some(start.plus(MINUTE)));
+    outbox.remove(OutboxSeq(1), start);
+    assert_eq!(outbox.next_wake(), None);
 }
 
 #[test]

@@ -114,10 +114,8 @@ impl<'a> Change<'a> {
         if self.get(&keys::quarantined(&keys::notice(&acceptance.notice_id)))?.is_some() {
             return Ok(Outcome::Conflict);
         }
-        // What makes room is not kept out for want of it.
-        if !self.makes_room(acceptance)?
-            && let Some(exceeded) = self.usage.check(&self.used, acceptance)
-        {
+        let (freed, owed) = self.follow_up_usage(acceptance)?;
+        if let Some(exceeded) = self.usage.check(&self.used, &freed, acceptance, owed) {
             return Ok(Outcome::OverQuota(exceeded));
         }
         if let Some(follow_up) = &acceptance.follows
@@ -135,7 +133,6 @@ impl<'a> Change<'a> {
         for recipient in &acceptance.recipients {
             let record = QueueRecord::Notice(acceptance.notice_id);
             self.put(keys::item(recipient, acceptance.precedence, cursor), record.encode());
-            self.used.queue(&acceptance.originator, recipient);
         }
         let record = NoticeRecord {
             header_digest: acceptance.header_digest,
@@ -151,19 +148,30 @@ impl<'a> Change<'a> {
         };
         self.put(keys::notice(&acceptance.notice_id), record.encode());
         self.used.keep(&record);
-        self.used.remember(&record.originator);
+        self.used.remember(&record);
+        record.undelivered.iter().for_each(|recipient| self.used.queue(&record, recipient));
         self.remind(acceptance.expires_at, acceptance.notice_id);
         self.log(EntryKind::Accepted, &record, &acceptance.receipt, acceptance.accepted_at);
         Ok(Outcome::Accepted)
     }
 
-    /// Whether it takes back a notice of the same originator that somebody has yet to fetch, whose body then goes.
-    fn makes_room(&mut self, acceptance: &Acceptance) -> Result<bool, StoreError> {
-        let Some(follow_up) = acceptance.follows.as_ref().filter(|follow_up| follow_up.withdraws) else {
-            return Ok(false);
+    /// What a withdrawal takes out of the store, by how much usage changes with it, and whether it, or a correction, goes to
+    /// nobody else than those who were sent the notice that it is about: they are owed it.
+    fn follow_up_usage(&mut self, acceptance: &Acceptance) -> Result<(Usage, bool), StoreError> {
+        let mut freed = Usage::default();
+        let Some(follow_up) = &acceptance.follows else { return Ok((freed, false)) };
+        let about = self.notice(&follow_up.notice_id)?;
+        let Some(about) = about.filter(|about| about.originator == acceptance.originator) else {
+            return Ok((freed, false));
         };
-        let waits = self.notice(&follow_up.notice_id)?;
-        Ok(waits.is_some_and(|of| of.originator == acceptance.originator && !of.undelivered.is_empty()))
+        if follow_up.withdraws && !about.undelivered.is_empty() {
+            freed.release(&about);
+            about.undelivered.iter().for_each(|recipient| freed.unqueue(&about, recipient));
+        }
+        let was_sent =
+            |recipient: &AgencyId| about.undelivered.contains(recipient) || about.settled.contains(recipient);
+        // Nothing follows a receipt: whoever says so is owed nothing.
+        Ok((freed, !about.is_receipt && acceptance.recipients.iter().all(was_sent)))
     }
 
     /// What a correction or withdrawal does to the notice it is about; why it is refused, where it is. A notice that
@@ -215,7 +223,7 @@ impl<'a> Change<'a> {
             QueueRecord::Notice(id) => {
                 let Some(mut notice) = self.notice(&id)? else { return Ok(()) };
                 if notice.settle(agency) {
-                    self.used.unqueue(&notice.originator, agency);
+                    self.used.unqueue(&notice, agency);
                     if notice.undelivered.is_empty() {
                         self.finish_notice(&notice);
                     }
@@ -271,7 +279,7 @@ impl<'a> Change<'a> {
                 self.remind(forget_at, id);
             } else {
                 self.remove(keys::notice(&id));
-                self.used.forget(&notice.originator);
+                self.used.forget(&notice);
             }
         }
         Ok(Outcome::Done)
@@ -299,7 +307,7 @@ impl<'a> Change<'a> {
         let waiting = notice.settle_all();
         for recipient in &waiting {
             self.remove(keys::item(recipient, notice.precedence, notice.cursor));
-            self.used.unqueue(&notice.originator, recipient);
+            self.used.unqueue(notice, recipient);
         }
         waiting
     }

@@ -166,7 +166,7 @@ fn lock(folder: &Path, path: &str) -> Result<Lease, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
     let lock = options.open(folder.join("lock")).map_err(unusable)?;
-    lock.try_lock().map_err(|error| match error {
+    valise_process::lock(&lock).map_err(|error| match error {
         fs::TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
         fs::TryLockError::Error(error) => unusable(error),
     })?;
@@ -245,8 +245,8 @@ fn count_usage(db: &sled::Db) -> sled::Result<Usage> {
     let mut usage = Usage::default();
     for value in db.scan_prefix([keys::NOTICE]).values() {
         let Some(notice) = NoticeRecord::decode(&value?) else { continue };
-        usage.remember(&notice.originator);
-        notice.undelivered.iter().for_each(|recipient| usage.queue(&notice.originator, recipient));
+        usage.remember(&notice);
+        notice.undelivered.iter().for_each(|recipient| usage.queue(&notice, recipient));
         if !notice.undelivered.is_empty() {
             usage.keep(&notice);
         }

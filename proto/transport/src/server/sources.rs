@@ -2,11 +2,13 @@
 //! to choose (RFC 4291 section 2.5.4).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The first 64 bits.
 const NETWORK_MASK: u128 = !0 << 64;
+/// `64:ff9b::/96`, the first 96 bits of IPv4 addresses that were translated.
+const TRANSLATED: u128 = 0x0064_ff9b_0000_0000_0000_0000;
 
 /// Counts handshakes by address. An entry is there only while a handshake is, so there are never more entries than
 /// handshakes.
@@ -74,6 +76,11 @@ impl Sources {
 fn network(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V4(address) => address.into(),
+        // Behind a translator the last 32 bits are the IPv4 address (RFC 6052 section 2.1).
+        IpAddr::V6(address) if address.to_bits() >> 32 == TRANSLATED => {
+            let [.., a, b, c, d] = address.octets();
+            Ipv4Addr::new(a, b, c, d).into()
+        }
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK_MASK).into(),
     }
 }
@@ -123,7 +130,7 @@ mod tests {
         // An IPv4 address is the same however it is written.
         let _mapped = sources.enter(address("::ffff:192.0.2.1"), true).unwrap();
         let _plain = sources.enter(address("192.0.2.1"), true).unwrap();
-        assert!(sources.enter(address("192.0.2.1"), true).is_none());
+        assert!(sources.enter(address("64:ff9b::192.0.2.1"), true).is_none());
         assert!(sources.enter(address("192.0.2.2"), true).is_some());
     }
 }
