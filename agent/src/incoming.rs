@@ -44,22 +44,11 @@ pub enum NotExamined {
     Store(#[from] StoreError),
 }
 
-/// Whether a newer directory was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Not of late.
-    No,
-    /// A moment ago, for another delivery, and there was none.
-    Lately,
-    /// For this delivery: no newer one is to be had.
-    ForThis,
-}
-
-/// Examines what a broker delivered.
+/// Examines what a broker delivered. `last_try` says that no newer directory is to be had, or was not a moment ago.
 ///
 /// # Errors
 /// [`NotExamined`].
-pub fn examine(office: &Office, item: Item, asked: Asked) -> Result<Verdict, NotExamined> {
+pub fn examine(office: &Office, item: Item, last_try: bool) -> Result<Verdict, NotExamined> {
     let now = office.now();
     let directory = office.directory();
     office.check_fresh(&directory, now)?;
@@ -70,7 +59,7 @@ pub fn examine(office: &Office, item: Item, asked: Asked) -> Result<Verdict, Not
                 return Ok(Verdict::Arrival(known));
             }
             let examination = Examination { office, directory, now };
-            examination.envelope(*envelope, asked)
+            examination.envelope(*envelope, last_try)
         }
     }
 }
@@ -169,13 +158,13 @@ struct Examination<'a> {
 }
 
 impl Examination<'_> {
-    fn envelope(&self, envelope: Envelope, asked: Asked) -> Result<Verdict, NotExamined> {
+    fn envelope(&self, envelope: Envelope, last_try: bool) -> Result<Verdict, NotExamined> {
         let newer = envelope.header().directory_version > self.directory.version();
         let kept = envelope.clone();
         let verified = match envelope.verify_delivered(&self.directory, self.office.agency()) {
             Ok(verified) => verified,
-            Err(_) if newer && asked != Asked::ForThis => return Ok(Verdict::NeedsNewerDirectory),
-            Err(refusal) if asked == Asked::No && may_pass_by_a_newer_directory(refusal.code) => {
+            // Its author says by which directory it was sealed, and may say what it likes.
+            Err(refusal) if !last_try && (newer || may_pass_by_a_newer_directory(refusal.code)) => {
                 return Ok(Verdict::NeedsNewerDirectory);
             }
             Err(refusal) => return Ok(Verdict::Arrival(self.not_verified(&kept, refusal))),

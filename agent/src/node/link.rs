@@ -2,6 +2,7 @@
 
 mod error;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use valise_proto::envelope::Precedence;
 use valise_proto::freshness::Urgency;
-use valise_proto::id::{BrokerName, NoticeId, Timestamp};
+use valise_proto::id::{AgencyId, BrokerName, NoticeId, Timestamp};
 use valise_proto::refusal::Refusal;
 use valise_proto::wire::limits::{Limits, PUBLICATION_BYTES_MAX};
 use valise_proto::wire::session::{
@@ -33,6 +34,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const RECHECK_EVERY: Duration = Duration::from_secs(15);
 /// A broker that takes less than this takes hardly a header with its key wraps.
 const ENVELOPE_BYTES_MIN: usize = 4 * 1024;
+/// Originators kept apart in [`Call::asked_in_vain`].
+const ASKED_MAX: usize = 64;
 /// Priority of the session stream; those of notices follow their precedence from 0.
 const SESSION_PRIORITY: i32 = 8;
 
@@ -238,19 +241,21 @@ pub(super) struct Call {
     end: CancellationToken,
     /// Why the engine ended it, if it did.
     why: Arc<OnceLock<&'static str>>,
-    /// When a newer directory was last asked for because of a delivery, and there was none.
-    asked: Arc<Mutex<Option<Instant>>>,
+    /// When a newer directory was last asked for because of what these agencies sent, and there was none.
+    asked: Arc<Mutex<HashMap<AgencyId, Instant>>>,
 }
 
 impl Call {
-    /// Whether a newer directory was asked for in vain within `lately`.
-    pub(super) fn asked_in_vain(&self, lately: Duration) -> bool {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.is_some_and(|at| at.elapsed() < lately)
+    /// Whether a newer directory was asked for in vain within `lately` because of what `originator` sent, or of what more
+    /// agencies sent than can be kept apart.
+    pub(super) fn asked_in_vain(&self, originator: &AgencyId, lately: Duration) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, at| at.elapsed() < lately);
+        asked.contains_key(originator) || asked.len() >= ASKED_MAX
     }
 
-    pub(super) fn note_asked_in_vain(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    pub(super) fn note_asked_in_vain(&self, originator: AgencyId) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(originator, Instant::now());
     }
 
     /// Makes the connection and keeps it until it ends; returns why it did.

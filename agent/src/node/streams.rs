@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use valise_proto::envelope::{Envelope, Precedence};
-use valise_proto::id::{NoticeId, SpiffeId};
+use valise_proto::id::{AgencyId, NoticeId, SpiffeId};
 use valise_proto::refusal::{Refusal, RefusalCode};
 use valise_proto::wire::limits::{ACK_CURSORS_MAX, DELIVERY_OVERHEAD_BYTES, Limits, SUBMITTED_BYTES_MAX};
 use valise_proto::wire::session::{Ack, Cursor, Delivery, Item, StreamOpen, Submitted};
@@ -16,9 +16,9 @@ use valise_transport::{Connection, FrameReceiver, FrameSender};
 use super::engine::Input;
 use super::link::{Call, Lane, LinkError};
 use crate::core::{Arrival, BrokerAnswer, Place, Submission};
-use crate::incoming::{self, Asked, NotExamined, Verdict};
+use crate::incoming::{self, NotExamined, Verdict};
 
-/// How long after a directory was asked for in vain none is asked for again because of what is delivered: of an agency that
+/// How long after a directory was asked for in vain none is asked for again because of what the same agency sent: of one that
 /// was taken out thousands of notices may come.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Most envelopes handed to the transport at once.
@@ -186,28 +186,33 @@ impl ReceiveLane {
     }
 
     async fn examine(&self, item: Item) -> Result<Arrival, LinkError> {
-        let asked = if self.call.asked_in_vain(ASK_EVERY) { Asked::Lately } else { Asked::No };
-        if let Verdict::Arrival(arrival) = self.try_examine(item.clone(), asked).await? {
+        let originator = match &item {
+            Item::Envelope(envelope) => Some(envelope.header().originator.clone()),
+            Item::Receipt(_) => None,
+        };
+        let asked_in_vain = |of: &AgencyId| self.call.asked_in_vain(of, ASK_EVERY);
+        let last_try = originator.as_ref().is_some_and(asked_in_vain);
+        if let Verdict::Arrival(arrival) = self.try_examine(item.clone(), last_try).await? {
             return Ok(arrival);
         }
         let held = self.call.office.directory().version();
         if let Err(error) = self.call.fetch_publication(&self.connection).await {
             tracing::warn!(%error, "no newer directory is to be had");
         }
-        if self.call.office.directory().version() == held {
-            self.call.note_asked_in_vain();
+        if let Some(originator) = originator.filter(|_| self.call.office.directory().version() == held) {
+            self.call.note_asked_in_vain(originator);
         }
-        match self.try_examine(item, Asked::ForThis).await? {
+        match self.try_examine(item, true).await? {
             Verdict::Arrival(arrival) => Ok(arrival),
             Verdict::NeedsNewerDirectory => Err(LinkError::Ended("a delivery needs a newer directory")),
         }
     }
 
     /// Verifying and opening take about a millisecond of CPU, which is not for the tasks that do I/O.
-    async fn try_examine(&self, item: Item, asked: Asked) -> Result<Verdict, LinkError> {
+    async fn try_examine(&self, item: Item, last_try: bool) -> Result<Verdict, LinkError> {
         let office = Arc::clone(&self.call.office);
         let examined: Result<Verdict, NotExamined> =
-            tokio::task::spawn_blocking(move || incoming::examine(&office, item, asked))
+            tokio::task::spawn_blocking(move || incoming::examine(&office, item, last_try))
                 .await
                 .map_err(|_| LinkError::Ended("the node is stopping"))?;
         Ok(examined?)

@@ -65,6 +65,8 @@ pub struct Held {
     pub lies: Vec<Lie>,
     /// Sessions that were begun.
     pub sessions: usize,
+    /// How often the publication was asked for.
+    pub publications: usize,
     /// Connections that are open.
     pub open: usize,
     /// Whether the connection made last showed the certificate that was issued first.
@@ -209,7 +211,10 @@ impl Broker {
 
     async fn answer(&self, query: Query, mut sender: FrameSender) {
         let answer = match query {
-            Query::Publication => Answer::Publication(self.publication()),
+            Query::Publication => {
+                self.held.lock().unwrap().publications += 1;
+                Answer::Publication(self.publication())
+            }
             Query::NoticeStatus(_) => panic!("no node asks this"),
             Query::Renewal(bytes) => {
                 let request = SignedRenewalRequest::decode(bytes).unwrap();

@@ -86,10 +86,11 @@ impl DiskRoom {
         if self.reserve_bytes == 0 {
             return;
         }
+        // First: what is written in between is then counted twice, not left out.
+        let unwritten = self.unwritten.load(Ordering::Relaxed);
         let free =
             rustix::fs::statvfs(&self.folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
         let found = free.as_ref().map_or(0, |free| i64::try_from(*free).unwrap_or(i64::MAX));
-        let unwritten = self.unwritten.load(Ordering::Relaxed);
         let above = found.saturating_sub(self.reserve()).saturating_sub(unwritten);
         self.above.store(above, Ordering::Relaxed);
         let short = found < self.reserve();

@@ -37,8 +37,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// When to try again after too much waits to be fetched: when recipients fetch it, the broker cannot know.
 const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Longest envelope that counts as a receipt: one chunk of the store. Whoever says that something longer is one, or sends it
-/// to several, has it counted as a notice.
+/// to several, or to be kept for longer than receipts are, has it counted as a notice.
 const RECEIPT_BYTES_MAX: usize = 5 * 1024;
+const RECEIPT_LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Most answers written at once.
 const ANSWERS_MAX: usize = 256;
 
@@ -219,6 +220,14 @@ async fn take(
         return;
     }
     let shared = Arc::clone(&peer.shared);
+    // It may have filled up while these were verified.
+    if let Some(refusal) = shared.disk.refusal(precedence) {
+        let refused = |pending: Pending| answer(pending.ordinal, refuse(&shared, &pending, refusal.clone()));
+        let frames = accepted.into_iter().map(refused).collect();
+        // The writer is gone only when the stream is.
+        let _ = answers.send(Answers { frames, _in_flight: in_flight });
+        return;
+    }
     let taken = bytes_of(&operations);
     shared.disk.note_taken(taken);
     let reply = Box::new(move |result: Result<Vec<Outcome>, StoreError>| {
@@ -317,7 +326,8 @@ fn acceptance(verified: &VerifiedEnvelope, frame: Bytes, receipt: &SignedReceipt
     let header = verified.header();
     let is_receipt = header.kind == NoticeKind::Receipt
         && header.recipients.len() == 1
-        && frame.len() <= RECEIPT_BYTES_MAX;
+        && frame.len() <= RECEIPT_BYTES_MAX
+        && header.expires_at <= header.created_at.plus(RECEIPT_LIFETIME_MAX);
     Acceptance {
         notice_id: header.notice_id,
         header_digest: verified.envelope().header_digest(),

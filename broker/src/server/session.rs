@@ -64,8 +64,10 @@ pub(super) async fn accept_all(mut server: Server, shared: Arc<Shared>) {
 async fn serve(connection: Connection, shared: Arc<Shared>) {
     // The transport accepts agencies only.
     let Some(agency) = connection.peer().as_agency().cloned() else { return };
-    // A connection costs what a stream does, before anything else is done for it.
-    if tokio::time::timeout(shared.config.limits.handshake_timeout, pay(&shared, &agency)).await.is_err() {
+    // A connection costs what a stream does, before anything else is done for it. One that waited would hold a place that
+    // others need.
+    let wait = shared.shares.stream(&agency);
+    if !wait.is_zero() {
         let refusal =
             Refusal::new(RefusalCode::Quota, "an agency may connect no more often than it may open streams");
         return connection.close(refusal.code.number(), &refusal.to_string());
@@ -96,17 +98,6 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
     peer.tell(Input::Disconnected { session }).await;
     peer.tasks.close();
     peer.tasks.wait().await;
-}
-
-/// Waits until the agency may open another stream, and has it pay for it.
-async fn pay(shared: &Shared, agency: &AgencyId) {
-    loop {
-        let wait = shared.shares.stream(agency);
-        if wait.is_zero() {
-            return;
-        }
-        tokio::time::sleep(wait).await;
-    }
 }
 
 /// One agency's connection.
@@ -190,8 +181,13 @@ impl Peer {
     /// The next stream, no sooner than its agency may open another.
     async fn next_stream(&self) -> Result<(FrameSender, FrameReceiver), CloseReason> {
         let opened = self.connection.accept(STREAM_OPEN_BYTES_MAX).await?;
-        pay(&self.shared, &self.agency).await;
-        Ok(opened)
+        loop {
+            let wait = self.shared.shares.stream(&self.agency);
+            if wait.is_zero() {
+                return Ok(opened);
+            }
+            tokio::time::sleep(wait).await;
+        }
     }
 
     async fn greet(&self) -> Result<(Hello, (FrameSender, FrameReceiver)), Fault> {

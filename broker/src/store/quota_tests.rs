@@ -276,7 +276,7 @@ fn g10_ids_that_are_remembered_have_a_limit_and_are_forgotten() {
         acknowledge(&mut store, "tur/border");
     }
     let fifth = apply(&mut store, Operation::Accept(receipt(5, "ken/ncb", &["tur/border"], two)));
-    assert_eq!(fifth, Outcome::OverQuota(Exceeded::Correspondent(agency("tur/border"))));
+    assert_eq!(fifth, Outcome::OverQuota(Exceeded::Remembered));
     let other = apply(&mut store, Operation::Accept(receipt(6, "ken/ncb", &["fra/ncb"], two)));
     assert_eq!(other, Outcome::Accepted);
     let (mut later, mut steps) = (Timestamp::from_millis(10_000), 0);
@@ -373,4 +373,9 @@ fn g11_a_withdrawal_is_kept_from_nobody_because_one_of_those_it_is_owed_does_not
     let withdrawn = apply(&mut store, Operation::Accept(withdrawal(10, 0, &both, few)));
     assert_eq!(withdrawn, Outcome::Accepted);
     assert!(store.counts_what_is_there());
+    // That is no way to fill a queue: it is twice as long for what is owed, and no longer.
+    let again =
+        (11..20).map(|number| apply(&mut store, Operation::Accept(withdrawal(number, 0, &both, few))));
+    let accepted = again.take_while(|outcome| *outcome == Outcome::Accepted).count();
+    assert_eq!(accepted, 1);
 }

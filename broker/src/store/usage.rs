@@ -20,6 +20,10 @@ use super::record::NoticeRecord;
 
 /// The part that is kept for IMMEDIATE and FLASH: one of so many.
 const URGENT_SHARE: u64 = 10;
+/// How many times as many ids of receipts of one agency are remembered as of its notices: each notice may ask for several.
+const RECEIPTS_TIMES: u64 = 4;
+/// How many times as much may wait where a follow-up is owed.
+const OWED_TIMES: u64 = 2;
 
 /// What an acceptance may not exceed. It travels with the acceptance, so that what a batch does follows from the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +32,8 @@ pub struct Quota {
     pub stored_notices_max: u64,
     /// Bytes of them, in chunks of 5 KiB.
     pub stored_bytes_max: u64,
-    /// Ids of notices of one originator that are remembered, until a day after they expire; and as many of its receipts to
-    /// one other.
+    /// Ids of notices of one originator that are remembered, until a day after they expire; as many of its receipts to one
+    /// other, and four times as many of them in all.
     pub remembered_max: u64,
     /// Notices of one agency in the queues of one other; and as many receipts.
     pub correspondent_items_max: u64,
@@ -89,6 +93,7 @@ struct Occupied {
     notices: i64,
     bytes: i64,
     remembered: i64,
+    receipts_remembered: i64,
     items: i64,
     expired: i64,
 }
@@ -98,6 +103,7 @@ impl Occupied {
         self.notices = self.notices.saturating_add(other.notices);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.remembered = self.remembered.saturating_add(other.remembered);
+        self.receipts_remembered = self.receipts_remembered.saturating_add(other.receipts_remembered);
         self.items = self.items.saturating_add(other.items);
         self.expired = self.expired.saturating_add(other.expired);
     }
@@ -162,6 +168,7 @@ impl Usage {
         if !notice.is_receipt {
             return self.change(&notice.originator, Occupied { remembered: by, ..Occupied::default() });
         }
+        self.change(&notice.originator, Occupied { receipts_remembered: by, ..Occupied::default() });
         // A receipt has one reader.
         if let Some(reader) = notice.undelivered.iter().chain(&notice.settled).min() {
             let pair = (notice.originator.clone(), reader.clone());
@@ -240,8 +247,9 @@ impl Usage {
     }
 
     /// Whether an acceptance would exceed its quota. `pending` is what the batch has changed so far, `freed` what this
-    /// acceptance itself takes out by withdrawing it: what does not grow by it exceeds nothing. A follow-up that is `owed`
-    /// to those who were sent what it is about is not kept from some of them because another's queue is full.
+    /// acceptance itself takes out by withdrawing it: what does not grow by it exceeds nothing. For a follow-up that is
+    /// `owed` to those who were sent what it is about queues are twice as long, so that it is not kept from some of them
+    /// because another does not fetch.
     pub(super) fn check(
         &self,
         pending: &Self,
@@ -260,8 +268,13 @@ impl Usage {
         {
             return Some(Exceeded::Expired);
         }
-        if !is_receipt {
-            if grows_beyond(own.remembered, 1, quota.remembered_max) {
+        let remembered_max = quota.remembered_max;
+        if *is_receipt {
+            if grows_beyond(own.receipts_remembered, 1, remembered_max.saturating_mul(RECEIPTS_TIMES)) {
+                return Some(Exceeded::Remembered);
+            }
+        } else {
+            if grows_beyond(own.remembered, 1, remembered_max) {
                 return Some(Exceeded::Remembered);
             }
             if grows_beyond(own.notices, 1 + out.notices, quota.stored_notices_max) {
@@ -273,22 +286,26 @@ impl Usage {
                 return Some(Exceeded::Bytes);
             }
         }
-        recipients.iter().filter(|_| !owed).find_map(|recipient| {
+        let times = if owed { OWED_TIMES } else { 1 };
+        let between_max = quota.correspondent_items_max.saturating_mul(times);
+        let inbox_max = quota.inbox_items_max.saturating_mul(times);
+        recipients.iter().find_map(|recipient| {
             let pair = (originator.clone(), recipient.clone());
             let (mut between, out) = (self.between(&pair), freed.between(&pair));
             between.add(pending.between(&pair));
+            if *is_receipt && grows_beyond(between.remembered, 1, remembered_max) {
+                return Some(Exceeded::Remembered);
+            }
             let full = if *is_receipt {
-                grows_beyond(between.receipts, 1, quota.correspondent_items_max)
-                    || grows_beyond(between.remembered, 1, quota.remembered_max)
+                grows_beyond(between.receipts, 1, between_max)
             } else {
-                grows_beyond(between.notices, 1 + out.notices, quota.correspondent_items_max)
+                grows_beyond(between.notices, 1 + out.notices, between_max)
             };
             if full {
                 return Some(Exceeded::Correspondent(pair.1));
             }
             let items = 1 + freed.of(recipient).items;
-            grows_beyond(sum(recipient).items, items, quota.inbox_items_max)
-                .then_some(Exceeded::Inbox(pair.1))
+            grows_beyond(sum(recipient).items, items, inbox_max).then_some(Exceeded::Inbox(pair.1))
         })
     }
 }
